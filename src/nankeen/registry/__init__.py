@@ -1,0 +1,56 @@
+"""Registries: where the cluster agrees which node holds which subnet.
+
+One small protocol, one file for each implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from nankeen.model.address import IPNetwork
+from nankeen.model.lease import Lease, Reach
+from nankeen.model.netconf import NetworkConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole registry at one revision: what is not in it is gone."""
+
+    config: NetworkConfig
+    leases: Mapping[str, Lease]
+    """By node name. A lease that did not change since the snapshot before is the same object."""
+    revision: int
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    """Entries that are no lease, by key, with the reason. They hold up nobody else."""
+
+
+class Registry(Protocol):
+    """The contract. Every method raises `RegistryError` when the registry cannot be used."""
+
+    async def config(self) -> NetworkConfig:
+        """The network configuration; raises `ConfigError` where it is missing or wrong."""
+
+    async def acquire(self, node: str, backend: str, reaches: Sequence[Reach], previous: Sequence[IPNetwork] = ()) -> Lease:
+        """The node's lease: its own again where it has one that fits the configuration (with `backend` and `reaches`
+        brought up to date), else the `previous` subnets where they are free, else free ones. One subnet for each family
+        of the configuration. Raises `LeaseError` when the pool is used up."""
+
+    async def renew(self, lease: Lease) -> Lease:
+        """The lease with a new expiry. Raises `LeaseError` when it was lost: expired and taken, or released."""
+
+    async def release(self, lease: Lease) -> None:
+        """Gives the lease back; releasing one that is gone is no error."""
+
+    async def reserve(self, node: str, subnets: Sequence[IPNetwork]) -> None:
+        """Keeps these subnets for that node, without expiry. Raises `LeaseError` where another holds one of them."""
+
+    async def snapshot(self) -> Snapshot:
+        """The registry as it is now."""
+
+    def watch(self) -> AsyncIterator[Snapshot]:
+        """The registry as it is now, and again after each change. Several changes may come as one."""
+
+    def close(self) -> None:
+        """Gives up what the registry holds open."""
