@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from nankeen.model.errors import KernelError
 NAMED = Path("/run/netns")
 """Where `ip netns` keeps the namespaces that have a name."""
 
-_NSFS_MAGIC = "net:["
+_NS_GET_NSTYPE = 0xB703
+"""ioctl that tells a namespace's kind (linux/nsfs.h)."""
 
 
 class Namespace:
@@ -26,10 +28,14 @@ class Namespace:
 
     def __init__(self, descriptor: int) -> None:
         """Takes over the descriptor. Raises `KernelError` where it is not one of a network namespace."""
-        kind = os.readlink(f"/proc/self/fd/{descriptor}")
-        if not kind.startswith(_NSFS_MAGIC):
+        try:
+            kind = fcntl.ioctl(descriptor, _NS_GET_NSTYPE)
+        except OSError:
+            kind = 0
+        if kind != syscalls.CLONE_NEWNET:
+            where = os.readlink(f"/proc/self/fd/{descriptor}")
             os.close(descriptor)
-            raise KernelError("not a network namespace", where=kind, errno=errno.EINVAL)
+            raise KernelError("not a network namespace", where=where, errno=errno.EINVAL)
         self.descriptor = descriptor
 
     @classmethod
