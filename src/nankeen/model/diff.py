@@ -60,8 +60,8 @@ class Change:
 class Claim:
     """What is ours to remove: our devices and what hangs on them.
 
-    Of what hangs on our devices, addresses and routes outside `networks` are somebody else's: an administrator may route
-    further networks through the fabric. Routes that the kernel made for an address go with that address.
+    Of what hangs on our devices, addresses and routes outside `networks` are somebody else's: an administrator may
+    route further networks through the fabric. Routes that the kernel made for an address go with that address.
     """
 
     devices: frozenset[str] = frozenset()

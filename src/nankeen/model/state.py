@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from typing import TypeVar
 
 from nankeen.model.address import HardwareAddress, IPAddress, IPInterface, IPNetwork
 
@@ -21,8 +21,6 @@ PROTOCOL_BOOT = 3
 """RTPROT_BOOT: what flannel's routes carry, and ours on our own devices, so that `ip route` prints the same line."""
 
 Identity = tuple[Hashable, ...]
-
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +150,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class ForwardingEntry:
-    """A permanent entry of a VXLAN device's own forwarding table (FDB): frames for `address` go to node `destination`."""
+    """A permanent entry of a VXLAN device's own forwarding table (FDB): frames for `address` go to `destination`."""
 
     device: str
     address: HardwareAddress
@@ -207,7 +205,8 @@ class Route:
         parts += ["via", str(self.gateway)] if self.gateway else []
         parts += ["dev", self.device]
         parts += ["table", str(self.table)] if self.table != MAIN_TABLE else []
-        parts += ["proto", "kernel" if self.protocol == PROTOCOL_KERNEL else str(self.protocol)] if self.protocol != PROTOCOL_BOOT else []
+        if self.protocol != PROTOCOL_BOOT:
+            parts += ["proto", "kernel" if self.protocol == PROTOCOL_KERNEL else str(self.protocol)]
         parts += ["src", str(self.source)] if self.source else []
         parts += ["metric", str(self.priority)] if self.priority else []
         parts += ["onlink"] if self.onlink else []

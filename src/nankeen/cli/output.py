@@ -1,0 +1,39 @@
+"""What commands print: for people on standard output, for programs with `--json`, errors on standard error.
+
+With `--json` standard output holds one JSON document and nothing else, also when the command fails:
+`{"error": {"kind", "problem", "where", "remedy"}}`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import click
+
+from nankeen.model.errors import NankeenError
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
+"""The option that every command takes; it arrives as the argument `as_json`."""
+
+
+def print_json(document: object) -> None:
+    """One JSON document. What JSON does not know (addresses, paths) is printed as its `str()`."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def print_error(error: NankeenError, *, as_json: bool) -> None:
+    """The one place where an error is shown: one line for people, and a document for programs that asked for one."""
+    if as_json:
+        fields = {"problem": error.problem, "where": error.where, "remedy": error.remedy}
+        print_json({"error": {"kind": type(error).__name__, **fields}})
+    click.echo(f"nankeen: {error}", err=True)
+
+
+def wants_json(words: Sequence[str]) -> bool:
+    """Whether the command line asks for JSON: told from its words, because it may be the words that are wrong.
+
+    What follows `--` is for another program.
+    """
+    ours = words[: words.index("--")] if "--" in words else words
+    return "--json" in ours
