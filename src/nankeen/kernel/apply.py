@@ -1,0 +1,159 @@
+"""Making the kernel equal to a wish: the changes of a diff, sent in a few batches.
+
+Links come first, because what hangs on them needs their interface index. A new link is set up only when its sysctls and
+addresses stand: an interface that is up for a moment without `accept_ra=0` can already be led astray.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from nankeen.kernel import sysctl
+from nankeen.kernel.namespace import Namespace, entered
+from nankeen.kernel.netlink import address, link, neighbour, route
+from nankeen.kernel.netlink.socket import NetlinkSocket
+from nankeen.kernel.observe import indexes
+from nankeen.model.diff import Change, Verb
+from nankeen.model.errors import KernelError
+from nankeen.model.state import Address, ForwardingEntry, Link, Neighbour, Object, Route, Sysctl
+
+_ABSENT = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL})
+"""What the kernel says of the removal of something that has gone already: as good as done."""
+
+Indexes = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A change that the kernel did not make, and its reason."""
+
+    change: Change
+    errno: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.change.object}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    change: Change
+    encode: Callable[[Indexes], bytes]
+
+
+def apply(socket: NetlinkSocket, changes: Sequence[Change], namespace: Namespace | None = None) -> list[Refusal]:
+    """Makes the changes, in order, and returns those that the kernel refused; what depends on them is refused too.
+
+    `namespace` is where sysctls are written, the caller's own by default. Raises `KernelError` where the kernel cannot
+    be talked to at all.
+    """
+    if not changes:
+        return []
+    before = indexes(socket)
+    refused = _send(socket, [step for change in changes for step in _link_steps(change)], before)
+    now = indexes(socket) if any(isinstance(change.object, Link) for change in changes) else before
+    refused += _write_sysctls(changes, namespace)
+    new = [change for change in changes if _is_new_link(change)]
+    rest = [
+        *(_Step(change, _encode_addition(change.object)) for change in changes if _builds(change, Address)),
+        *(_Step(change, _encode_up(change.object.name)) for change in new if isinstance(change.object, Link) and change.object.up),
+        *(
+            _Step(change, _encode_addition(change.object))
+            for change in changes
+            if _builds(change, (Neighbour, ForwardingEntry, Route))
+        ),
+        *(_Step(change, _encode_removal(change.object)) for change in changes if change.verb is Verb.REMOVE),
+    ]
+    return refused + _send(socket, rest, now)
+
+
+def apply_or_raise(socket: NetlinkSocket, changes: Sequence[Change], namespace: Namespace | None = None) -> None:
+    """Makes all the changes; raises `KernelError` with the first that the kernel refused."""
+    for refusal in apply(socket, changes, namespace):
+        raise KernelError(refusal.reason, where=str(refusal.change.object), errno=refusal.errno)
+
+
+def _is_new_link(change: Change) -> bool:
+    return isinstance(change.object, Link) and (change.verb is Verb.ADD or change.recreates)
+
+
+def _builds(change: Change, kinds: type | tuple[type, ...]) -> bool:
+    return change.verb is not Verb.REMOVE and isinstance(change.object, kinds)
+
+
+def _link_steps(change: Change) -> list[_Step]:
+    """A link is made down; one that must be made anew is removed first."""
+    wanted = change.object
+    if not isinstance(wanted, Link) or change.verb is Verb.REMOVE:
+        return []
+    if not _is_new_link(change):
+        return [_Step(change, lambda indexes: link.change(wanted, indexes))]
+    create = _Step(change, lambda indexes: link.create(wanted, indexes))
+    if change.recreates:
+        return [_Step(change, lambda indexes: link.remove(indexes[wanted.name])), create]
+    return [create]
+
+
+def _encode_up(name: str) -> Callable[[Indexes], bytes]:
+    return lambda indexes: link.set_up(indexes[name])
+
+
+def _encode_addition(item: Object) -> Callable[[Indexes], bytes]:
+    match item:
+        case Address():
+            return lambda indexes: address.add(item, indexes)
+        case Neighbour() | ForwardingEntry():
+            return lambda indexes: neighbour.add(item, indexes)
+        case Route():
+            return lambda indexes: route.add(item, indexes)
+        case _:
+            raise TypeError(f"{item} is not added by a message of its own")
+
+
+def _encode_removal(item: Object) -> Callable[[Indexes], bytes]:
+    match item:
+        case Link():
+            return lambda indexes: link.remove(indexes[item.name])
+        case Address():
+            return lambda indexes: address.remove(item, indexes)
+        case Neighbour() | ForwardingEntry():
+            return lambda indexes: neighbour.remove(item, indexes)
+        case Route():
+            return lambda indexes: route.remove(item, indexes)
+        case _:
+            raise TypeError(f"{item} cannot be removed")
+
+
+def _send(socket: NetlinkSocket, steps: Sequence[_Step], indexes: Indexes) -> list[Refusal]:
+    refused: list[Refusal] = []
+    sent: list[Change] = []
+    messages: list[bytes] = []
+    for step in steps:
+        try:
+            messages.append(step.encode(indexes))
+            sent.append(step.change)
+        except KeyError as missing:
+            if step.change.verb is not Verb.REMOVE:
+                reason = f"there is no device {missing.args[0]}"
+                refused.append(Refusal(step.change, errno.ENODEV, reason))
+    for failure in socket.batch(messages):
+        change = sent[failure.index]
+        if not (change.verb is Verb.REMOVE and failure.errno in _ABSENT):
+            refused.append(Refusal(change, failure.errno, str(failure)))
+    return refused
+
+
+def _write_sysctls(changes: Sequence[Change], namespace: Namespace | None) -> list[Refusal]:
+    wanted = [(change, change.object) for change in changes if isinstance(change.object, Sysctl)]
+    if not wanted:
+        return []
+    refused: list[Refusal] = []
+    with entered(namespace):
+        for change, setting in wanted:
+            try:
+                sysctl.write(setting.path, setting.value)
+            except KernelError as error:
+                refused.append(Refusal(change, error.errno, error.problem))
+    return refused

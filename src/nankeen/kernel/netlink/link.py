@@ -1,0 +1,170 @@
+"""RTM_*LINK: network devices (linux/if_link.h)."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Mapping
+
+from nankeen.kernel.netlink.message import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    attribute,
+    attributes,
+    message,
+    nested,
+    read_string,
+    read_u32,
+    string,
+    u32,
+)
+from nankeen.kernel.netlink.neighbour import hardware_address, ip_address
+from nankeen.model.address import HardwareAddress
+from nankeen.model.state import Bridge, Device, Link, LinkKind, Veth, Vxlan
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+_IFINFOMSG = struct.Struct("=BBHiII")
+_U16_NETWORK = struct.Struct(">H")
+_IFF_UP = 0x1
+
+_ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _LINKINFO = 1, 3, 4, 5, 10, 13, 18
+_NET_NS_FD, _EXT_MASK = 28, 29
+_INFO_KIND, _INFO_DATA = 1, 2
+_EXT_SKIP_STATS = 1 << 3
+
+_VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6, _VXLAN_GBP = 1, 3, 4, 7, 15, 17, 23
+_VETH_PEER = 1
+
+
+def create(link: Link, indexes: Mapping[str, int]) -> bytes:
+    """Makes the device, down. It must not exist."""
+    body = _IFINFOMSG.pack(0, 0, 0, 0, 0, 0) + string(_IFNAME, link.name) + _settings(link, indexes)
+    kind, data = _info(link.kind, indexes)
+    body += nested(_LINKINFO, string(_INFO_KIND, kind), *([nested(_INFO_DATA, data)] if data else []))
+    return message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
+
+
+def change(link: Link, indexes: Mapping[str, int]) -> bytes:
+    """Gives a device the settings of `link`, its kind excepted, and sets it up or down."""
+    flags = _IFF_UP if link.up else 0
+    body = _IFINFOMSG.pack(0, 0, 0, indexes[link.name], flags, _IFF_UP) + _settings(link, indexes)
+    return message(RTM_NEWLINK, 0, body)
+
+
+def set_up(index: int) -> bytes:
+    return message(RTM_NEWLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, _IFF_UP, _IFF_UP))
+
+
+def remove(index: int) -> bytes:
+    return message(RTM_DELLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, 0, 0))
+
+
+def veth(
+    name: str,
+    peer: str,
+    peer_namespace: int,
+    *,
+    mtu: int | None = None,
+    master: int | None = None,
+    address: HardwareAddress | None = None,
+    peer_address: HardwareAddress | None = None,
+    up: bool = False,
+) -> bytes:
+    """A veth pair, each end made in its final namespace: `name` where the socket is, `peer` in the namespace behind the
+    descriptor. `up` is for the near end; the kernel refuses a peer that is made up, before its other end exists."""
+    common = u32(_MTU, mtu) if mtu is not None else b""
+    far = _IFINFOMSG.pack(0, 0, 0, 0, 0, 0) + string(_IFNAME, peer) + u32(_NET_NS_FD, peer_namespace) + common
+    far += attribute(_ADDRESS, peer_address.octets) if peer_address else b""
+    near = _IFINFOMSG.pack(0, 0, 0, 0, _IFF_UP if up else 0, _IFF_UP) + string(_IFNAME, name) + common
+    near += attribute(_ADDRESS, address.octets) if address else b""
+    near += u32(_MASTER, master) if master is not None else b""
+    near += nested(_LINKINFO, string(_INFO_KIND, "veth"), nested(_INFO_DATA, attribute(_VETH_PEER, far)))
+    return message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, near)
+
+
+def _settings(link: Link, indexes: Mapping[str, int]) -> bytes:
+    body = b""
+    if link.mtu is not None:
+        body += u32(_MTU, link.mtu)
+    if link.address is not None:
+        body += attribute(_ADDRESS, link.address.octets)
+    if link.master is not None:
+        body += u32(_MASTER, indexes[link.master] if link.master else 0)
+    if link.txqlen is not None:
+        body += u32(_TXQLEN, link.txqlen)
+    return body
+
+
+def _info(kind: LinkKind, indexes: Mapping[str, int]) -> tuple[str, bytes]:
+    """The kernel's name for the kind, and its attributes."""
+    match kind:
+        case Vxlan():
+            return "vxlan", _vxlan_data(kind, indexes)
+        case Bridge():
+            return "bridge", b""
+        case Veth():
+            return "veth", b""
+        case Device(name):
+            return name, b""
+
+
+def _vxlan_data(vxlan: Vxlan, indexes: Mapping[str, int]) -> bytes:
+    data = u32(_VXLAN_ID, vxlan.vni)
+    data += attribute(_VXLAN_PORT, _U16_NETWORK.pack(vxlan.port))
+    data += attribute(_VXLAN_LEARNING, bytes([vxlan.learning]))
+    if vxlan.underlay is not None:
+        data += u32(_VXLAN_LINK, indexes[vxlan.underlay])
+    if vxlan.local is not None:
+        data += attribute(_VXLAN_LOCAL if vxlan.local.version == 4 else _VXLAN_LOCAL6, vxlan.local.packed)
+    if vxlan.gbp:
+        data += attribute(_VXLAN_GBP, b"")
+    return data
+
+
+def dump() -> bytes:
+    """Asks for all devices, without their statistics."""
+    return message(RTM_GETLINK, 0, _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0, 0) + u32(_EXT_MASK, _EXT_SKIP_STATS))
+
+
+def index_and_name(body: bytes) -> tuple[int, str]:
+    """Which device a message is about."""
+    index: int = _IFINFOMSG.unpack_from(body)[3]
+    return index, read_string(attributes(body, 16).get(_IFNAME, b""))
+
+
+def parse(body: bytes, names: Mapping[int, str]) -> Link:
+    """The device that a message tells of; `names` resolves the devices it refers to."""
+    _, _, _, _, flags, _ = _IFINFOMSG.unpack_from(body)
+    found = attributes(body, 16)
+    address = found.get(_ADDRESS, b"")
+    return Link(
+        name=read_string(found[_IFNAME]),
+        kind=_parse_kind(attributes(found.get(_LINKINFO, b"")), names),
+        mtu=read_u32(found[_MTU]) if _MTU in found else 0,
+        address=hardware_address(address) if len(address) == 6 else None,
+        up=bool(flags & _IFF_UP),
+        master=names.get(read_u32(found[_MASTER]), "") if _MASTER in found else "",
+        txqlen=read_u32(found[_TXQLEN]) if _TXQLEN in found else 0,
+    )
+
+
+def _parse_kind(info: Mapping[int, bytes], names: Mapping[int, str]) -> LinkKind:
+    kind = read_string(info.get(_INFO_KIND, b""))
+    match kind:
+        case "vxlan":
+            data = attributes(info.get(_INFO_DATA, b""))
+            local = data.get(_VXLAN_LOCAL) or data.get(_VXLAN_LOCAL6)
+            return Vxlan(
+                vni=read_u32(data[_VXLAN_ID]),
+                underlay=names.get(read_u32(data[_VXLAN_LINK])) if _VXLAN_LINK in data else None,
+                local=ip_address(local) if local and any(local) else None,
+                port=_U16_NETWORK.unpack(data[_VXLAN_PORT])[0],
+                learning=bool(data[_VXLAN_LEARNING][0]),
+                gbp=_VXLAN_GBP in data,
+            )
+        case "bridge":
+            return Bridge()
+        case "veth":
+            return Veth()
+        case _:
+            return Device(kind)

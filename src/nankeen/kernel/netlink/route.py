@@ -1,0 +1,100 @@
+"""RTM_*ROUTE: unicast routes (linux/rtnetlink.h). Routes with several next hops are nobody's that we know, and are passed over."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Mapping
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
+
+from nankeen.kernel.netlink.message import (
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    attribute,
+    attributes,
+    message,
+    read_u32,
+    u32,
+)
+from nankeen.kernel.netlink.neighbour import ip_address
+from nankeen.model.address import IPNetwork
+from nankeen.model.state import Route
+
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+_RTMSG = struct.Struct("=BBBBBBBBI")
+_DST, _OIF, _GATEWAY, _PRIORITY, _PREFSRC, _TABLE = 1, 4, 5, 6, 7, 15
+_RTN_UNICAST = 1
+_SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE = 0, 253, 255
+_ONLINK = 0x4
+_CLONED = 0x200
+_TABLE_UNSPEC = 0
+
+
+def add(route: Route, indexes: Mapping[str, int]) -> bytes:
+    """Adds the route or replaces the one of the same table, destination and metric."""
+    scope = _SCOPE_LINK if route.gateway is None and route.destination.version == 4 else _SCOPE_UNIVERSE
+    flags = _ONLINK if route.onlink else 0
+    body = _identify(route, indexes, scope, flags)
+    if route.source is not None:
+        body += attribute(_PREFSRC, route.source.packed)
+    return message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body)
+
+
+def remove(route: Route, indexes: Mapping[str, int]) -> bytes:
+    return message(RTM_DELROUTE, 0, _identify(route, indexes, _SCOPE_NOWHERE, 0))
+
+
+def _identify(route: Route, indexes: Mapping[str, int], scope: int, flags: int) -> bytes:
+    destination = route.destination
+    family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
+    table = route.table if route.table < 256 else _TABLE_UNSPEC
+    body = _RTMSG.pack(family, destination.prefixlen, 0, 0, table, route.protocol, scope, _RTN_UNICAST, flags)
+    if destination.prefixlen:
+        body += attribute(_DST, destination.network_address.packed)
+    if table == _TABLE_UNSPEC:
+        body += u32(_TABLE, route.table)
+    if route.gateway is not None:
+        body += attribute(_GATEWAY, route.gateway.packed)
+    body += u32(_OIF, indexes[route.device])
+    if route.priority:
+        body += u32(_PRIORITY, route.priority)
+    return body
+
+
+def dump() -> bytes:
+    """Asks for the routes of both families, all tables."""
+    return message(RTM_GETROUTE, 0, _RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0))
+
+
+def parse(body: bytes, names: Mapping[int, str]) -> Route | None:
+    """The unicast route that a message tells of; None for any other."""
+    family, length, _, _, table, protocol, _, kind, flags = _RTMSG.unpack_from(body)
+    if kind != _RTN_UNICAST or flags & _CLONED:
+        return None
+    found = attributes(body, 12)
+    if _OIF not in found or (index := read_u32(found[_OIF])) not in names:
+        return None
+    gateway, source = found.get(_GATEWAY), found.get(_PREFSRC)
+    return Route(
+        destination=network(found.get(_DST) or bytes(4 if family == socket.AF_INET else 16), length),
+        device=names[index],
+        gateway=ip_address(gateway) if gateway else None,
+        onlink=bool(flags & _ONLINK),
+        metric=read_u32(found[_PRIORITY]) if _PRIORITY in found else 0,
+        table=read_u32(found[_TABLE]) if _TABLE in found else table,
+        protocol=protocol,
+        source=ip_address(source) if source else None,
+    )
+
+
+def index_of(body: bytes) -> int:
+    """The interface that a route message is about, 0 where there is none."""
+    found = attributes(body, 12)
+    return read_u32(found[_OIF]) if _OIF in found else 0
+
+
+@lru_cache(maxsize=65_536)
+def network(packed: bytes, length: int) -> IPNetwork:
+    """Networks are shared between observations: see `address.interface`."""
+    return IPv4Network((packed, length)) if len(packed) == 4 else IPv6Network((packed, length))

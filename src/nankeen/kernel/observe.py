@@ -1,0 +1,73 @@
+"""What the kernel holds now, as a `State`: everything of a network namespace that nankeen knows the kind of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from nankeen.kernel import sysctl
+from nankeen.kernel.namespace import Namespace, entered
+from nankeen.kernel.netlink import address, link, neighbour, route
+from nankeen.kernel.netlink.socket import NetlinkSocket
+from nankeen.model.state import Address, ForwardingEntry, Neighbour, Object, Route, State, Sysctl
+
+
+def observe(socket: NetlinkSocket, sysctls: Iterable[str] = (), namespace: Namespace | None = None) -> State:
+    """Links, addresses, permanent neighbours and forwarding entries, routes, and those sysctls that are asked for.
+
+    `namespace` is where the sysctls are read, the caller's own by default. Raises `KernelError`.
+    """
+    links = [body for kind, body in socket.dump(link.dump()) if kind == link.RTM_NEWLINK]
+    names = dict(link.index_and_name(body) for body in links)
+    objects: list[Object] = [link.parse(body, names) for body in links]
+    objects += _addresses(socket, names)
+    objects += _neighbours(socket, names)
+    objects += _routes(socket, names)
+    objects += _sysctls(sysctls, namespace)
+    return State(objects)
+
+
+def indexes(socket: NetlinkSocket) -> dict[str, int]:
+    """The interface index of each device, by name."""
+    return {name: index for index, name in names(socket).items()}
+
+
+def names(socket: NetlinkSocket) -> dict[int, str]:
+    """The name of each device, by interface index."""
+    return dict(link.index_and_name(body) for kind, body in socket.dump(link.dump()) if kind == link.RTM_NEWLINK)
+
+
+def _addresses(socket: NetlinkSocket, names: dict[int, str]) -> Iterator[Address]:
+    for _, body in socket.dump(address.dump()):
+        found = address.parse(body, names)
+        if found is not None:
+            yield found
+
+
+def _neighbours(socket: NetlinkSocket, names: dict[int, str]) -> Iterator[Neighbour | ForwardingEntry]:
+    for request in (neighbour.dump(), neighbour.dump_forwarding()):
+        for _, body in socket.dump(request):
+            found = neighbour.parse(body, names)
+            if found is not None:
+                yield found
+
+
+def _routes(socket: NetlinkSocket, names: dict[int, str]) -> Iterator[Route]:
+    seen = set()
+    for _, body in socket.dump(route.dump()):
+        found = route.parse(body, names)
+        if found is not None and found.identity not in seen:  # IPv6 lists next hops of one route one by one
+            seen.add(found.identity)
+            yield found
+
+
+def _sysctls(paths: Iterable[str], namespace: Namespace | None) -> Iterator[Sysctl]:
+    wanted = list(paths)
+    if not wanted:
+        return
+    with entered(namespace):
+        found = [(path, sysctl.read(path)) for path in wanted]
+    for path, value in found:
+        if value is not None:
+            yield Sysctl(path, value)
+
+
