@@ -58,7 +58,11 @@ def apply(socket: NetlinkSocket, changes: Sequence[Change], namespace: Namespace
     new = [change for change in changes if _is_new_link(change)]
     rest = [
         *(_Step(change, _encode_addition(change.object)) for change in changes if _builds(change, Address)),
-        *(_Step(change, _encode_up(change.object.name)) for change in new if isinstance(change.object, Link) and change.object.up),
+        *(
+            _Step(change, _encode_up(change.object.name))
+            for change in new
+            if isinstance(change.object, Link) and change.object.up
+        ),
         *(
             _Step(change, _encode_addition(change.object))
             for change in changes
@@ -88,8 +92,9 @@ def _link_steps(change: Change) -> list[_Step]:
     wanted = change.object
     if not isinstance(wanted, Link) or change.verb is Verb.REMOVE:
         return []
-    if not _is_new_link(change):
-        return [_Step(change, lambda indexes: link.change(wanted, indexes))]
+    observed = change.observed
+    if isinstance(observed, Link) and not change.recreates:
+        return [_Step(change, lambda indexes: link.change(wanted, observed, indexes))]
     create = _Step(change, lambda indexes: link.create(wanted, indexes))
     if change.recreates:
         return [_Step(change, lambda indexes: link.remove(indexes[wanted.name])), create]

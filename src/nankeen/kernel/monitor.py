@@ -91,5 +91,3 @@ class Monitor:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-

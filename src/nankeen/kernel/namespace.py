@@ -100,7 +100,9 @@ def create(name: str) -> Path:
             bind(path)
         except OSError as error:
             path.unlink()
-            raise KernelError(f"cannot make a network namespace: {error.strerror}", where=name, errno=error.errno or 0) from error
+            raise KernelError(
+                f"cannot make a network namespace: {error.strerror}", where=name, errno=error.errno or 0
+            ) from error
         finally:
             syscalls.setns(home.descriptor, syscalls.CLONE_NEWNET)
     return path
@@ -131,7 +133,9 @@ def remove(name: str) -> None:
         syscalls.umount(str(path))
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOENT):
-            raise KernelError(f"cannot remove the network namespace: {error.strerror}", where=name, errno=error.errno or 0) from error
+            raise KernelError(
+                f"cannot remove the network namespace: {error.strerror}", where=name, errno=error.errno or 0
+            ) from error
     path.unlink(missing_ok=True)
 
 

@@ -69,5 +69,3 @@ def _sysctls(paths: Iterable[str], namespace: Namespace | None) -> Iterator[Sysc
     for path, value in found:
         if value is not None:
             yield Sysctl(path, value)
-
-

@@ -54,9 +54,7 @@ def setns(descriptor: int, flags: int = 0) -> None:
 
 def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
     """mount(2). Raises `OSError` naming the target."""
-    _check(
-        _libc.mount(source.encode(), target.encode(), fstype.encode() or None, flags, data.encode() or None), target
-    )
+    _check(_libc.mount(source.encode(), target.encode(), fstype.encode() or None, flags, data.encode() or None), target)
 
 
 def umount(target: str, flags: int = MNT_DETACH) -> None:

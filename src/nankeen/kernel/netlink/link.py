@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 
 from nankeen.kernel.netlink.message import (
     NLM_F_CREATE,
@@ -44,10 +45,14 @@ def create(link: Link, indexes: Mapping[str, int]) -> bytes:
     return message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
 
 
-def change(link: Link, indexes: Mapping[str, int]) -> bytes:
-    """Gives a device the settings of `link`, its kind excepted, and sets it up or down."""
+def change(link: Link, observed: Link, indexes: Mapping[str, int]) -> bytes:
+    """Gives a device the settings of `link`, its kind excepted, and sets it up or down.
+
+    A hardware address that it has already is not sent: the kernel would drop the device's neighbours all the same.
+    """
     flags = _IFF_UP if link.up else 0
-    body = _IFINFOMSG.pack(0, 0, 0, indexes[link.name], flags, _IFF_UP) + _settings(link, indexes)
+    wanted = replace(link, address=None) if link.address == observed.address else link
+    body = _IFINFOMSG.pack(0, 0, 0, indexes[link.name], flags, _IFF_UP) + _settings(wanted, indexes)
     return message(RTM_NEWLINK, 0, body)
 
 

@@ -65,8 +65,6 @@ def string(kind: int, value: str) -> bytes:
     return attribute(kind, value.encode() + b"\0")
 
 
-
-
 def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
     """The attributes from `offset` to the end, by type. Of a type that comes twice, the last counts."""
     found: dict[int, bytes] = {}

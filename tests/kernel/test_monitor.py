@@ -1,0 +1,69 @@
+"""The kernel's news, awaited: no test here sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from ipaddress import IPv4Interface
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nankeen.kernel.apply import apply
+from nankeen.kernel.monitor import Event, Monitor
+from nankeen.model.diff import diff
+from nankeen.model.state import Address, Bridge, Link, Neighbour, Route, State, Sysctl
+
+if TYPE_CHECKING:
+    from tests.kernel.conftest import Net
+
+
+async def first(monitor: Monitor, wanted: Callable[[Event], bool]) -> Event:
+    """The first event that is wanted."""
+    async with asyncio.timeout(10):
+        async for batch in monitor.batches():
+            for event in batch:
+                if wanted(event):
+                    return event
+    raise AssertionError("the monitor ended")
+
+
+@pytest.mark.parametrize(
+    ("command", "event"),
+    [
+        ("ip link set flannel.1 mtu 1400", Event(Link, "flannel.1")),
+        ("ip link delete flannel.1", Event(Link, "flannel.1")),
+        ("ip address add 10.5.34.0/32 dev flannel.1", Event(Address, "flannel.1")),
+        ("ip route add 10.5.59.0/24 via 10.5.59.0 dev flannel.1 onlink", Event(Route, "flannel.1")),
+        ("ip neigh add 10.5.59.0 lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent", Event(Neighbour, "flannel.1")),
+        ("bridge fdb append 02:00:00:00:00:02 dev flannel.1 dst 10.99.0.2", Event(Neighbour, "flannel.1")),
+        ("sysctl -qw net.ipv4.ip_forward=1", Event(Sysctl)),
+    ],
+)
+async def test_a_change_by_someone_else_is_news(net: Net, command: str, event: Event) -> None:
+    net.run("ip link add flannel.1 type vxlan id 1 dstport 8472")
+    net.run("ip link set flannel.1 up")
+    with Monitor(net.namespace) as monitor:
+        net.run(command)
+        assert await first(monitor, lambda found: found == event) == event
+
+
+async def test_a_device_made_later_is_known_by_name(net: Net) -> None:
+    with Monitor(net.namespace) as monitor:
+        net.run("ip link add cni0 type bridge")
+        net.run("ip address add 10.5.34.1/24 dev cni0")
+        assert await first(monitor, lambda event: event.kind is Address) == Event(Address, "cni0")
+
+
+async def test_what_we_do_ourselves_is_no_news(net: Net) -> None:
+    ours = State([Link("cni0", Bridge(), up=False), Address("cni0", IPv4Interface("10.5.34.1/24"))])
+    with Monitor(net.namespace, frozenset({net.socket.port})) as monitor:
+        assert apply(net.socket, diff(ours, net.observe())) == []
+        net.run("ip address add 10.5.34.9/24 dev cni0")
+        async with asyncio.timeout(10):
+            seen = []
+            async for batch in monitor.batches():
+                seen += [event for event in batch if event.kind is Address]
+                if seen:
+                    break
+        assert seen == [Event(Address, "cni0")]
