@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import reprlib
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import (
@@ -13,6 +14,8 @@ from ipaddress import (
     IPv6Address,
     IPv6Interface,
     IPv6Network,
+    ip_address,
+    ip_network,
 )
 
 from nankeen.model.errors import InputError
@@ -42,6 +45,46 @@ def family_of(value: IPAddress | IPInterface | IPNetwork) -> Family:
     return Family.IPV4 if value.version == 4 else Family.IPV6
 
 
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = 60  # what an error quotes may be hostile, and long
+_PREFIXED = re.compile(r"[0-9a-fA-F:.]+/[0-9]{1,3}")
+"""An address and a prefix length; `ipaddress` alone would take netmasks and IPv6 zones too."""
+
+
+def parse_address(text: str, family: Family | None = None) -> IPAddress:
+    """From `10.99.0.1` or `fd99::1`, of that family where one is named, without a zone; raises `InputError`."""
+    try:
+        address = ip_address(text)
+    except ValueError as error:
+        raise _refusal(text, "address", family) from error
+    zoned = isinstance(address, IPv6Address) and address.scope_id is not None
+    if zoned or (family is not None and family_of(address) is not family):
+        raise _refusal(text, "address", family)
+    return address
+
+
+def parse_network(text: str, family: Family | None = None) -> IPNetwork:
+    """From `10.5.0.0/16` or `fc00:5::/48`, of that family where one is named; raises `InputError`.
+
+    Bits of the host are dropped, as flannel does.
+    """
+    if not _PREFIXED.fullmatch(text):
+        raise _refusal(text, "network", family)
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError as error:
+        raise _refusal(text, "network", family) from error
+    if family is not None and family_of(network) is not family:
+        raise _refusal(text, "network", family)
+    return network
+
+
+def _refusal(text: str, what: str, family: Family | None) -> InputError:
+    kind = f"an {family} {what}" if family else f"an IP {what}"
+    example = {"address": ("10.99.0.1", "fd99::1"), "network": ("10.5.0.0/16", "fc00:5::/48")}[what]
+    return InputError(f"{_SHOWN.repr(text)} is not {kind}", remedy=f"write it as {example[family is Family.IPV6]}")
+
+
 _HARDWARE_ADDRESS = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}")
 
 
@@ -59,7 +102,7 @@ class HardwareAddress:
     def parse(cls, text: str) -> HardwareAddress:
         """From `12:c6:65:89:b4:e3`, in any case; raises `InputError`."""
         if not _HARDWARE_ADDRESS.fullmatch(text):
-            raise InputError(f"{text!r} is not a hardware address", remedy="write it as 12:c6:65:89:b4:e3")
+            raise InputError(f"{_SHOWN.repr(text)} is not a hardware address", remedy="write it as 12:c6:65:89:b4:e3")
         return cls(bytes.fromhex(text.replace(":", "")))
 
     @classmethod

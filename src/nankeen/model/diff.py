@@ -1,12 +1,14 @@
 """The difference between two states, in an order that never breaks forwarding: build before you remove.
 
-A route is added after the neighbour and forwarding entry it leads to, and removed before them, so no packet ever meets
-half of a path. What is removed is only what a `Claim` covers.
+A route leads to a neighbour, whose hardware address leads to a forwarding entry: each is added after what it leads to
+and removed before it, so no packet ever meets half of a path. What is removed is only what a `Claim` covers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from nankeen.model.address import IPNetwork
@@ -20,9 +22,10 @@ from nankeen.model.state import (
     Route,
     State,
     Sysctl,
+    Vxlan,
 )
 
-_BUILD_ORDER: dict[type[Object], int] = {Link: 0, Sysctl: 1, Address: 2, Neighbour: 3, ForwardingEntry: 4, Route: 5}
+_BUILD_ORDER: dict[type[Object], int] = {Link: 0, Sysctl: 1, Address: 2, ForwardingEntry: 3, Neighbour: 4, Route: 5}
 
 
 class Verb(Enum):
@@ -40,6 +43,19 @@ class Change:
     verb: Verb
     object: Object
     observed: Object | None = None
+
+    @property
+    def readdresses(self) -> bool:
+        """Whether a link gets another hardware address.
+
+        The kernel then drops all its neighbours, also permanent ones (neigh_changeaddr in net/core/neighbour.c).
+        """
+        return (
+            self.verb is Verb.REPLACE
+            and isinstance(self.object, Link)
+            and isinstance(self.observed, Link)
+            and self.object.address not in (None, self.observed.address)
+        )
 
     @property
     def recreates(self) -> bool:
@@ -61,11 +77,13 @@ class Claim:
     """What is ours to remove: our devices and what hangs on them.
 
     Of what hangs on our devices, addresses and routes outside `networks` are somebody else's: an administrator may
-    route further networks through the fabric. Routes that the kernel made for an address go with that address.
+    route further networks through the fabric. Routes that the kernel made for an address go with that address. Of an
+    underlay device nothing is ours but routes to the pods of other nodes, which lead by it without a tunnel.
     """
 
     devices: frozenset[str] = frozenset()
     networks: frozenset[IPNetwork] = frozenset()
+    underlays: frozenset[str] = frozenset()
 
     def covers(self, item: Object) -> bool:
         """Whether the object may be removed when it is not desired."""
@@ -75,7 +93,8 @@ class Claim:
             case Address(device=device, interface=interface):
                 return device in self.devices and self._inside(interface.network)
             case Route(device=device, destination=destination, protocol=protocol):
-                return device in self.devices and protocol != PROTOCOL_KERNEL and self._inside(destination)
+                carries = device in self.devices or device in self.underlays
+                return carries and protocol != PROTOCOL_KERNEL and self._inside(destination)
             case Neighbour(device=device) | ForwardingEntry(device=device):
                 return device in self.devices
             case Sysctl():
@@ -88,40 +107,82 @@ class Claim:
         )
 
     def __or__(self, other: Claim) -> Claim:
-        return Claim(self.devices | other.devices, self.networks | other.networks)
+        return Claim(self.devices | other.devices, self.networks | other.networks, self.underlays | other.underlays)
 
 
 NOTHING = Claim()
 
 
 def diff(desired: State, observed: State, claim: Claim = NOTHING) -> tuple[Change, ...]:
-    """The changes that turn `observed` into `desired`, in the order to make them. Empty when they already agree."""
-    build: list[Change] = []
-    lost: set[str] = set()
-    for identity, wanted in desired.items():
-        found = observed.get(identity)
-        if found is None:
-            build.append(Change(Verb.ADD, wanted))
-        elif not wanted.satisfied_by(found):  # type: ignore[arg-type]
-            change = Change(Verb.REPLACE, wanted, found)
-            build.append(change)
-            if change.recreates and isinstance(wanted, Link):
-                lost.add(wanted.name)
+    """The changes that turn `observed` into `desired`, in the order to make them. Empty when they already agree.
+
+    What hangs on a link that must be recreated goes with it, also what somebody else put there; what is desired of it
+    comes back.
+    """
+    standing = _standing(desired, observed)
+    build = [
+        change
+        for identity, wanted in desired.items()
+        if (change := _towards(wanted, standing.get(identity))) is not None
+    ]
     remove = [
         Change(Verb.REMOVE, found, found)
-        for identity, found in observed.items()
+        for identity, found in standing.items()
         if desired.get(identity) is None and claim.covers(found)
     ]
-    lost.update(change.object.name for change in remove if isinstance(change.object, Link))
-    if lost:  # what hangs on a device goes with it, and comes back by being added
-        remove = [change for change in remove if change.object.device not in lost]
-        standing = {change.object.identity for change in build}
-        build = [Change(Verb.ADD, change.object) if change.object.device in lost else change for change in build]
-        build += [
-            Change(Verb.ADD, wanted)
-            for identity, wanted in desired.items()
-            if wanted.device in lost and identity not in standing
-        ]
-    build.sort(key=lambda change: _BUILD_ORDER[type(change.object)])
-    remove.sort(key=lambda change: -_BUILD_ORDER[type(change.object)])
+    gone = {change.object.name for change in remove if isinstance(change.object, Link)}
+    remove = [change for change in remove if change.object.device not in gone]
+    links = {change.object.name: change.object for change in (*build, *remove) if isinstance(change.object, Link)}
+    build.sort(key=lambda change: _rank(change.object, links))
+    remove.sort(key=lambda change: _rank(change.object, links), reverse=True)
     return (*build, *remove)
+
+
+def _towards(wanted: Object, found: Object | None) -> Change | None:
+    """The change that one object needs by itself."""
+    if found is None:
+        return Change(Verb.ADD, wanted)
+    if wanted.satisfied_by(found):  # type: ignore[arg-type]  # of one identity, hence of one type
+        return None
+    return Change(Verb.REPLACE, wanted, found)
+
+
+def _standing(desired: State, observed: State) -> State:
+    """What is left of the observed state once links have been recreated and have got other hardware addresses."""
+    changes = [change for link in desired.of(Link) if (change := _towards(link, observed.get(link.identity)))]
+    remade = {str(change.object.identity[1]) for change in changes if change.recreates}
+    readdressed = {str(change.object.identity[1]) for change in changes if change.readdresses}
+    if not remade and not readdressed:
+        return observed
+    while above := {link.name for link in observed.of(Link) if _tunnels_over(link, remade)} - remade:
+        remade |= above
+    return State(left for item in observed if (left := _left(item, remade, readdressed)) is not None)
+
+
+def _left(item: Object, remade: set[str], readdressed: set[str]) -> Object | None:
+    """What becomes of an object when these links are recreated and those get another hardware address."""
+    match item:
+        case Link() if _tunnels_over(item, remade):
+            return None
+        case Link(master=master) if master in remade:
+            return replace(item, master="")
+        case Neighbour(device=device) if device in readdressed:
+            return None
+    return None if item.device in remade else item
+
+
+def _tunnels_over(link: Link, names: AbstractSet[str]) -> bool:
+    return isinstance(link.kind, Vxlan) and link.kind.underlay in names
+
+
+def _rank(item: Object, links: Mapping[str, Link]) -> tuple[int, int]:
+    """Its place in the order of building: by type, and a link after its bridge and the device it tunnels over."""
+    return _BUILD_ORDER[type(item)], _depth(item, links, 0) if isinstance(item, Link) else 0
+
+
+def _depth(link: Link, links: Mapping[str, Link], depth: int) -> int:
+    underlay = link.kind.underlay if isinstance(link.kind, Vxlan) else None
+    below = [links[name] for name in (link.master, underlay) if name and name in links]
+    if depth > len(links):
+        raise ValueError(f"{link.name} stands upon itself")
+    return max((_depth(lower, links, depth + 1) for lower in below), default=depth)

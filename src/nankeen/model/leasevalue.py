@@ -1,0 +1,104 @@
+"""A lease as text: the key and the value under which flannel keeps it in etcd, byte for byte.
+
+    10.5.34.0-24                       one family
+    10.5.44.0-24&fc00:5:0:60::-64      both
+    fc00:5:0:60::-64                   IPv6 alone: ours, as flannel has no form for it; flannel passes over such keys
+
+    {"PublicIP":"10.99.0.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"3e:6d:0f:c1:4e:b2"}}
+
+Neither holds the node's name or the expiry: the registry knows them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from nankeen.model.address import Family, IPAddress, IPNetwork, parse_address, parse_network
+from nankeen.model.errors import InputError
+from nankeen.model.gojson import Fields, compact, escape, parse_object
+from nankeen.model.lease import Endpoint, Lease, Reach
+
+LONGEST = 64 * 1024
+"""Characters of a value at most; a real one has fewer than 300."""
+
+_IPV4 = r"[0-9.]{7,15}-[0-9]{1,2}"
+_IPV6 = r"[0-9a-f:]{2,39}-[0-9]{1,3}"
+_KEY = re.compile(f"({_IPV4})(?:&({_IPV6}))?|({_IPV6})")
+_ADDRESS = {Family.IPV4: "PublicIP", Family.IPV6: "PublicIPv6"}
+_DATA = {Family.IPV4: "BackendData", Family.IPV6: "BackendV6Data"}
+_UNSPECIFIED = "0.0.0.0"  # noqa: S104  (flannel's word for "no address", nothing is bound)
+
+
+def encode(lease: Lease) -> str:
+    """The value. What a lease has no word for stays out, except the two addresses."""
+    ipv4, ipv6 = lease.endpoint(Family.IPV4), lease.endpoint(Family.IPV6)
+    members = [
+        f'"PublicIP":"{ipv4.reach.address if ipv4 else _UNSPECIFIED}"',
+        f'"PublicIPv6":"{ipv6.reach.address}"' if ipv6 else '"PublicIPv6":null',
+    ]
+    if lease.backend:
+        members.append(f'"BackendType":{compact(lease.backend)}')
+    members += [
+        f'"{_DATA[endpoint.family]}":{escape(endpoint.reach.data)}'
+        for endpoint in lease.endpoints
+        if endpoint.reach.data is not None
+    ]
+    return "{" + ",".join(members) + "}"
+
+
+def decode(text: str | bytes, subnets: Sequence[IPNetwork], node: str, expires: float | None) -> Lease:
+    """The lease of `node` on `subnets` (those of its key) that the value tells of; raises `InputError`."""
+    where = f"lease of {node}"
+    if len(text) > LONGEST:
+        raise InputError(f"a value of {len(text)} characters", where=where, remedy=f"at most {LONGEST} are read")
+    fields = parse_object(text, where)
+    endpoints = tuple(
+        Endpoint(subnet, Reach(_address(fields, family), _data(fields, family, where)))
+        for family in Family
+        for subnet in subnets
+        if subnet.version == family.value
+    )
+    return Lease(node, fields.string("BackendType"), endpoints, expires)
+
+
+def key(subnets: Sequence[IPNetwork]) -> str:
+    """The key of a lease of these subnets, at most one of each family."""
+    ordered = sorted(subnets, key=lambda subnet: subnet.version)
+    return "&".join(f"{subnet.network_address}-{subnet.prefixlen}" for subnet in ordered)
+
+
+def parse_key(text: str) -> tuple[IPNetwork, ...]:
+    """The subnets that a key names, IPv4 first; raises `InputError`."""
+    match = _KEY.fullmatch(text)
+    if not match:
+        raise _not_a_key(text)
+    subnets = tuple(parse_network(part.replace("-", "/")) for part in match.groups() if part)
+    if key(subnets) != text:  # bits of the host are set, or it is not how anybody writes that address
+        raise _not_a_key(text)
+    return subnets
+
+
+def _not_a_key(text: str) -> InputError:
+    return InputError(f"{text[:60]!r} is not the key of a lease", remedy="such as 10.5.34.0-24&fc00:5:0:60::-64")
+
+
+def _address(fields: Fields, family: Family) -> IPAddress:
+    name = _ADDRESS[family]
+    try:
+        address = parse_address(fields.string(name), family)
+    except InputError as error:
+        raise fields.refusal(name, f"it must be an {family} address") from error
+    if address.is_unspecified:
+        raise fields.refusal(name, f"it must be the {family} address that the node is reached at")
+    return address
+
+
+def _data(fields: Fields, family: Family, where: str) -> str | None:
+    data = fields.raw(_DATA[family])
+    if data is None:
+        return None
+    try:
+        return compact(data)
+    except ValueError as error:  # 1e999 is JSON, but no number that could be written again
+        raise InputError(f"{_DATA[family]} holds a number too large", where=where, remedy="remove the lease") from error
