@@ -19,11 +19,11 @@ from nankeen.kernel.netlink.message import (
     string,
     u32,
 )
-from nankeen.kernel.netlink.neighbour import hardware_address, ip_address
+from nankeen.kernel.netlink.neighbour import AF_BRIDGE, hardware_address, ip_address
 from nankeen.model.address import HardwareAddress
 from nankeen.model.state import Bridge, Device, Link, LinkKind, Veth, Vxlan
 
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 _IFINFOMSG = struct.Struct("=BBHiII")
 _U16_NETWORK = struct.Struct(">H")
 _IFF_UP = 0x1
@@ -35,6 +35,7 @@ _EXT_SKIP_STATS = 1 << 3
 
 _VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6, _VXLAN_GBP = 1, 3, 4, 7, 15, 17, 23
 _VETH_PEER = 1
+_PROTINFO, _BRPORT_MODE = 12, 4
 
 
 def create(link: Link, indexes: Mapping[str, int]) -> bytes:
@@ -62,6 +63,12 @@ def set_up(index: int) -> bytes:
 
 def remove(index: int) -> bytes:
     return message(RTM_DELLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, 0, 0))
+
+
+def bridge_port(index: int, *, hairpin: bool) -> bytes:
+    """Sets up a port of a bridge; `hairpin` lets a frame leave by the port that it came in by."""
+    body = _IFINFOMSG.pack(AF_BRIDGE, 0, 0, index, 0, 0)
+    return message(RTM_SETLINK, 0, body + nested(_PROTINFO, attribute(_BRPORT_MODE, bytes([hairpin]))))
 
 
 def veth(
@@ -135,6 +142,11 @@ def index_and_name(body: bytes) -> tuple[int, str]:
     """Which device a message is about."""
     index: int = _IFINFOMSG.unpack_from(body)[3]
     return index, read_string(attributes(body, 16).get(_IFNAME, b""))
+
+
+def peer_index(body: bytes) -> int:
+    """The interface index of a veth's other end, in whatever namespace that is; 0 for a device without one."""
+    return read_u32(attributes(body, 16).get(_LINK, bytes(4)))
 
 
 def parse(body: bytes, names: Mapping[int, str]) -> Link:
