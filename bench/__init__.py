@@ -1,0 +1,11 @@
+"""What nankeen is measured by: `./nk bench`.
+
+Each row is one file, named for it. A row measures nankeen and what it is held against in the same run, in turn, round
+by round; what counts is the ratio of the medians. Absolute numbers stand beside it and are never asserted: they are the
+machine's.
+"""
+
+from bench import p1, p5, p9, p11
+from bench.row import Row
+
+ROWS: tuple[Row, ...] = (*p1.ROWS, *p5.ROWS, *p9.ROWS, *p11.ROWS)

@@ -1,0 +1,55 @@
+"""Labs and bare network namespaces to measure in."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from bench.process import NK, run
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """A running lab, by its name."""
+
+    name: str
+
+    def inside(self, member: str, *command: str) -> tuple[str, ...]:
+        """The command that runs another on a node or in a pod."""
+        return (NK, "lab", "exec", "--name", self.name, member, "--", *command)
+
+    def address(self, member: str) -> str:
+        """The IPv4 address of a member's eth0."""
+        return _address(run(self.inside(member, "ip", "-j", "-4", "address", "show", "dev", "eth0")))
+
+
+def _address(listing: str) -> str:
+    """The first address in what `ip -j address` prints."""
+    [device] = json.loads(listing)
+    return str(device["addr_info"][0]["local"])
+
+
+@contextmanager
+def lab(*, nodes: int, pods: int, backend: str = "vxlan") -> Iterator[Lab]:
+    """A lab of this benchmark's own."""
+    name = f"bench-{os.getpid()}"
+    run((NK, "lab", "up", "--name", name, "--nodes", str(nodes), "--pods", str(pods), "--backend", backend))
+    try:
+        yield Lab(name)
+    finally:
+        run((NK, "lab", "down", "--name", name))
+
+
+@contextmanager
+def namespace() -> Iterator[str]:
+    """A network namespace with loopback up, by its name. Needs root."""
+    name = f"nankeen-bench-{os.getpid()}"
+    run(("ip", "netns", "add", name))
+    try:
+        run(("ip", "-n", name, "link", "set", "lo", "up"))
+        yield name
+    finally:
+        run(("ip", "netns", "delete", name))
