@@ -85,6 +85,9 @@ class Backend(Protocol):
     def reaches(self, node: Node) -> tuple[Reach, ...]:
         """What the node announces, one for each family, IPv4 first. Asked before the node has subnets."""
 
+    def announced(self, lease: Lease) -> Mapping[str, HardwareAddress]:
+        """The hardware addresses that the node's own lease tells its peers, by device. Raises `InputError`."""
+
     def state(self, node: Node, peers: Iterable[Lease]) -> State:
         """What the kernel shall hold: the node's own part, and that of each peer. `peers` were admitted."""
 

@@ -13,7 +13,7 @@ with its true overhead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 
@@ -68,6 +68,9 @@ class VxlanBackend:
             Reach(node.public_address(family), self._announcement(node.hardware[device_name(self.vni, family)]))
             for family in node.families
         )
+
+    def announced(self, lease: Lease) -> Mapping[str, HardwareAddress]:
+        return {self._device(endpoint.family): self._vtep_address(endpoint.reach.data) for endpoint in lease.endpoints}
 
     def state(self, node: Node, peers: Iterable[Lease]) -> State:
         own = (item for subnet in node.subnets for item in self._vtep(node, subnet))

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Protocol
 
 from nankeen.model.address import IPNetwork
+from nankeen.model.errors import InputError
 from nankeen.model.lease import Lease, Reach
 from nankeen.model.netconf import NetworkConfig
 
@@ -32,10 +34,13 @@ class Registry(Protocol):
     async def config(self) -> NetworkConfig:
         """The network configuration; raises `ConfigError` where it is missing or wrong."""
 
-    async def acquire(self, node: str, backend: str, reaches: Sequence[Reach], previous: Sequence[IPNetwork] = ()) -> Lease:
+    async def acquire(
+        self, node: str, backend: str, reaches: Sequence[Reach], previous: Sequence[IPNetwork] = ()
+    ) -> Lease:
         """The node's lease: its own again where it has one that fits the configuration (with `backend` and `reaches`
         brought up to date), else the `previous` subnets where they are free, else free ones. One subnet for each family
-        of the configuration. Raises `LeaseError` when the pool is used up."""
+        of the configuration. Raises `LeaseError` when the pool is used up.
+        """
 
     async def renew(self, lease: Lease) -> Lease:
         """The lease with a new expiry. Raises `LeaseError` when it was lost: expired and taken, or released."""
@@ -54,3 +59,19 @@ class Registry(Protocol):
 
     def close(self) -> None:
         """Gives up what the registry holds open."""
+
+
+_MODULES = {"sqlite": "nankeen.registry.sqlite"}
+
+
+def open_registry(address: str) -> Registry:
+    """The registry at an address: `sqlite:///var/lib/nankeen/registry.db`. Raises `InputError` and `RegistryError`.
+
+    A module of the table has `open_at(rest) -> Registry`, where `rest` is what follows `scheme://`.
+    """
+    scheme, separator, rest = address.partition("://")
+    if not separator or scheme not in _MODULES:
+        known = ", ".join(f"{name}://" for name in _MODULES)
+        raise InputError(f"{address!r} is not the address of a registry", remedy=f"it begins with one of: {known}")
+    registry: Registry = import_module(_MODULES[scheme]).open_at(rest)
+    return registry

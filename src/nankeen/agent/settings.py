@@ -1,0 +1,36 @@
+"""What a node's agent is told when it starts. The paths are those that a container runtime and flannel use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nankeen.cni.server import SOCKET
+
+SUBNET_FILE = Path("/run/flannel/subnet.env")
+STATUS_FILE = Path("/run/nankeen/status.json")
+CNI_BIN_DIR = Path("/opt/cni/bin")
+CNI_CONF_DIR = Path("/etc/cni/net.d")
+CNI_DATA_DIR = Path("/var/lib/cni")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One agent's settings."""
+
+    node: str
+    """The node's name, by which its lease is known."""
+    registry: str
+    """Address of the registry: `sqlite:///var/lib/nankeen/registry.db`."""
+    interface: str | None = None
+    """The underlay device, or one of its addresses; None for the device of the default route."""
+    subnet_file: Path = SUBNET_FILE
+    socket: Path = SOCKET
+    status_file: Path = STATUS_FILE
+    cni_bin_dir: Path = CNI_BIN_DIR
+    cni_conf_dir: Path = CNI_CONF_DIR
+    cni_data_dir: Path = CNI_DATA_DIR
+    ip_masq: bool = False
+    """Whether traffic that leaves the pod network is masqueraded."""
+    audit_seconds: float = 30.0
+    """How often the kernel is compared with what it should hold, news or no news."""

@@ -1,0 +1,41 @@
+"""`nankeen agent`: the node daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from socket import gethostname
+from typing import Any
+
+import click
+
+from nankeen.agent import settings as defaults
+from nankeen.cni.server import SOCKET
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(short_help="The daemon of one node.")
+@click.option("--registry", required=True, help="Where the leases are: sqlite:///var/lib/nankeen/registry.db")
+@click.option("--node-name", "node", default=gethostname, show_default="the host's name", help="The node's name.")
+@click.option(
+    "--iface", "interface", help="The underlay interface, or one of its addresses [default: that of the default route]"
+)
+@click.option("--subnet-file", type=_PATH, default=defaults.SUBNET_FILE, show_default=True, help="For other programs.")
+@click.option("--status-file", type=_PATH, default=defaults.STATUS_FILE, show_default=True, help="The agent's state.")
+@click.option("--socket", "socket", type=_PATH, default=SOCKET, show_default=True, help="For the CNI executable.")
+@click.option(
+    "--cni-bin-dir", type=_PATH, default=defaults.CNI_BIN_DIR, show_default=True, help="Executable goes here."
+)
+@click.option(
+    "--cni-conf-dir", type=_PATH, default=defaults.CNI_CONF_DIR, show_default=True, help="Conflist goes here."
+)
+@click.option("--cni-data-dir", type=_PATH, default=defaults.CNI_DATA_DIR, show_default=True, help="Pod addresses.")
+@click.option("--ip-masq/--no-ip-masq", default=False, help="Tell others to masquerade what leaves the pod network.")
+def agent(**options: Any) -> int:  # noqa: ANN401  (each is a field of Settings, by its name)
+    """Take a lease, tell the other nodes, and keep this node's kernel equal to what all leases ask for.
+
+    Runs until SIGTERM, which leaves the kernel as it is: pods keep their network while the agent is away.
+    """
+    from nankeen.agent.daemon import run
+
+    return run(defaults.Settings(**options))
