@@ -1,0 +1,238 @@
+"""The embedded registry: one SQLite file that the agents of one machine share. For a lab, and for a single node."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from pathlib import Path
+from sqlite3 import Connection
+
+from nankeen.model.address import IPNetwork, family_of
+from nankeen.model.errors import InputError, LeaseError
+from nankeen.model.lease import LEASE_SECONDS, Endpoint, Lease, Reach
+from nankeen.model.leasevalue import decode, encode, key, parse_key
+from nankeen.model.netconf import NetworkConfig, Pool
+from nankeen.registry import Snapshot
+from nankeen.registry.allocation import Taken
+from nankeen.registry.doorbell import Doorbell
+from nankeen.registry.sqlite_file import PATIENCE, SqliteFile, create_file
+from nankeen.registry.sqlite_reader import SqliteReader, parse_config
+
+BURST_INTERVAL = 0.03
+"""Least seconds between two snapshots of a watch: a change alone comes at once, those of a burst come together."""
+
+
+def create(path: Path, config_text: str) -> None:
+    """Makes a registry file of mode 0600 with its configuration: whole, or not at all.
+
+    Raises `ConfigError` where the text is no network configuration, `RegistryError` where the file cannot be made or
+    there is one already.
+    """
+    NetworkConfig.parse(config_text)
+    create_file(path, config_text)
+
+
+def open_at(rest: str) -> SqliteRegistry:
+    """The registry at `sqlite://{rest}`: the path of its file."""
+    return SqliteRegistry(Path(rest))
+
+
+class SqliteRegistry:
+    """The registry in one SQLite file. Implements `nankeen.registry.Registry`."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+        clock: Callable[[], float] = time.time,
+        patience: float = PATIENCE,
+    ) -> None:
+        """`patience` is how many seconds to wait for the lock of another process."""
+        self._file = SqliteFile(path, patience)
+        self._lease_seconds = lease_seconds
+        self._clock = clock
+        self._reader = SqliteReader(clock, exact=True)
+
+    async def config(self) -> NetworkConfig:
+        return await self._file.read(_config)
+
+    async def set_config(self, text: str) -> None:
+        """Gives the registry another configuration; raises `ConfigError` where the text is none.
+
+        A lease that does not fit it stays until its node asks anew.
+        """
+        NetworkConfig.parse(text)
+        await self._file.write(lambda table: table.execute("UPDATE registry SET config = ?", (text,)))
+
+    async def acquire(
+        self, node: str, backend: str, reaches: Sequence[Reach], previous: Sequence[IPNetwork] = ()
+    ) -> Lease:
+        return await self._file.write(lambda table: self._acquire(table, node, backend, reaches, previous))
+
+    async def renew(self, lease: Lease) -> Lease:
+        return await self._file.write(lambda table: self._renew(table, lease))
+
+    async def release(self, lease: Lease) -> None:
+        """As in the contract; a reservation outlives the lease that made use of it."""
+        row = (lease.node, key(lease.subnets))
+        await self._file.write(lambda table: table.execute("DELETE FROM lease WHERE node = ? AND key = ?", row))
+
+    async def reserve(self, node: str, subnets: Sequence[IPNetwork]) -> None:
+        """As in the contract; no subnets at all end the node's reservation."""
+        await self._file.write(lambda table: self._reserve(table, node, subnets))
+
+    async def snapshot(self) -> Snapshot:
+        return await self._file.read(self._reader.read)
+
+    async def watch(self) -> AsyncGenerator[Snapshot, None]:
+        reader = SqliteReader(self._clock)
+        told: Snapshot | None = None
+        with Doorbell(self._file.path) as doorbell:  # listens before the first look, so that nothing falls between
+            while True:
+                looked = time.monotonic()
+                snapshot = await self._file.read(reader.read)
+                if told is None or _differ(told, snapshot):
+                    told = snapshot
+                    yield snapshot
+                await doorbell.wait(reader.next_expiry - self._clock())
+                await asyncio.sleep(looked + BURST_INTERVAL - time.monotonic())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _acquire(
+        self,
+        table: Connection,
+        node: str,
+        backend: str,
+        reaches: Sequence[Reach],
+        previous: Sequence[IPNetwork],
+    ) -> Lease:
+        config = _config(table)
+        own, reserved = _leased(table, node), _reserved(table, node)
+        self._drop_expired(table)
+        taken = [subnet for _, subnets in _held_by_others(table, node) for subnet in subnets]
+        endpoints = tuple(
+            Endpoint(self._choose(pool, (*own, *reserved, *previous), taken), _reach(pool, node, reaches))
+            for pool in config.pools
+        )
+        return self._store(table, Lease(node, backend, endpoints), reserved)
+
+    def _choose(self, pool: Pool, wanted: Sequence[IPNetwork], taken: Sequence[IPNetwork]) -> IPNetwork:
+        """The first wanted subnet that fits the pool and is free, else the first free one of the pool."""
+        index = Taken(subnet for subnet in taken if subnet.version == pool.network.version)
+        for subnet in wanted:
+            if pool.admits(subnet) and not index.overlaps(subnet):
+                return subnet
+        free = index.first_free(pool)
+        if free is None:
+            raise LeaseError(
+                f"the pool {pool.network} is used up: {index.within(pool.network)} subnets of it are held",
+                where=str(self._file.path),
+                remedy="release leases of nodes that are gone, or configure a larger network",
+            )
+        return free
+
+    def _renew(self, table: Connection, lease: Lease) -> Lease:
+        own = _leased(table, lease.node)
+        if own != lease.subnets:
+            raise LeaseError(
+                f"the lease of {lease.node} on {_words(lease.subnets)} is lost",
+                where=str(self._file.path),
+                remedy="acquire one anew",
+            )
+        # One that expired, but that nobody took, comes back: anew, because watchers have seen it go.
+        table.execute("DELETE FROM lease WHERE node = ? AND expires <= ?", (lease.node, self._clock()))
+        return self._store(table, lease, _reserved(table, lease.node))
+
+    def _reserve(self, table: Connection, node: str, subnets: Sequence[IPNetwork]) -> None:
+        if len({subnet.version for subnet in subnets}) < len(subnets):
+            raise InputError(f"{_words(subnets)} are not one subnet for each family", remedy="name one of each at most")
+        self._drop_expired(table)
+        for holder, held in _held_by_others(table, node):
+            for subnet in subnets:
+                if any(subnet.overlaps(other) for other in held):
+                    raise LeaseError(
+                        f"{subnet} cannot be kept for {node}: {holder} holds {_words(held)}",
+                        where=str(self._file.path),
+                        remedy="choose another subnet, or release that one",
+                    )
+        table.execute("DELETE FROM reservation WHERE node = ?", (node,))
+        if subnets:
+            table.execute("INSERT INTO reservation VALUES (?, ?)", (node, key(subnets)))
+        expires = self._expiry(_leased(table, node), subnets)
+        table.execute("UPDATE lease SET expires = ? WHERE node = ?", (expires, node))
+
+    def _store(self, table: Connection, lease: Lease, reserved: Sequence[IPNetwork]) -> Lease:
+        """Writes the lease with a new expiry, and returns it as all others will read it."""
+        expires = self._expiry(lease.subnets, reserved)
+        value = encode(lease)
+        stored = decode(value, lease.subnets, lease.node, expires)
+        table.execute(
+            "INSERT INTO lease (node, key, value, expires) VALUES (?, ?, ?, ?) ON CONFLICT (node)"
+            " DO UPDATE SET key = excluded.key, value = excluded.value, expires = excluded.expires",
+            (lease.node, key(lease.subnets), value, expires),
+        )
+        return stored
+
+    def _expiry(self, subnets: Sequence[IPNetwork], reserved: Sequence[IPNetwork]) -> float | None:
+        """When a lease of these subnets expires if it begins now: never, where all of them are reserved."""
+        return None if set(subnets) <= set(reserved) else self._clock() + self._lease_seconds
+
+    def _drop_expired(self, table: Connection) -> None:
+        table.execute("DELETE FROM lease WHERE expires <= ?", (self._clock(),))
+
+
+def _config(table: Connection) -> NetworkConfig:
+    row = table.execute("SELECT config FROM registry").fetchone()
+    return parse_config(row and row[0])
+
+
+def _leased(table: Connection, node: str) -> tuple[IPNetwork, ...]:
+    """What the node leases, also when that expired; nothing where its row tells of no subnets."""
+    row = table.execute("SELECT key FROM lease WHERE node = ?", (node,)).fetchone()
+    return _readable(row[0]) if row else ()
+
+
+def _reserved(table: Connection, node: str) -> tuple[IPNetwork, ...]:
+    """What is reserved for the node."""
+    row = table.execute("SELECT key FROM reservation WHERE node = ?", (node,)).fetchone()
+    return _readable(row[0]) if row else ()
+
+
+def _held_by_others(table: Connection, node: str) -> Iterator[tuple[str, tuple[IPNetwork, ...]]]:
+    """Each lease and reservation of another node: its holder and its subnets."""
+    rows = table.execute(
+        "SELECT node, key FROM lease WHERE node <> ? UNION ALL SELECT node, key FROM reservation WHERE node <> ?",
+        (node, node),
+    )
+    return ((holder, _readable(subnets)) for holder, subnets in rows)
+
+
+def _readable(text: object) -> tuple[IPNetwork, ...]:
+    """The subnets of a key. A row that is damaged holds nothing; snapshots tell of it."""
+    try:
+        return parse_key(text) if isinstance(text, str) else ()
+    except InputError:
+        return ()
+
+
+def _reach(pool: Pool, node: str, reaches: Sequence[Reach]) -> Reach:
+    for reach in reaches:
+        if family_of(reach.address) is pool.family:
+            return reach
+    raise LeaseError(
+        f"{node} cannot lease a subnet of {pool.network}: it names no {pool.family} address to be reached at",
+        remedy=f"give the node's interface an {pool.family} address, or disable {pool.family} in the configuration",
+    )
+
+
+def _differ(told: Snapshot, snapshot: Snapshot) -> bool:
+    """Whether anybody would notice: that the log grew a revision is not worth a word."""
+    return (told.config, told.leases, told.rejected) != (snapshot.config, snapshot.leases, snapshot.rejected)
+
+
+def _words(subnets: Sequence[IPNetwork]) -> str:
+    return " and ".join(map(str, subnets)) or "nothing"

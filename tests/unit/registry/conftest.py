@@ -1,0 +1,84 @@
+"""A registry of each kind, for the tests of the contract, and what the tests of SQLite build on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from nankeen.model.lease import Reach
+from nankeen.registry import Registry
+from nankeen.registry.sqlite import SqliteRegistry, create
+
+CONFIG = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}'
+DUAL = '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fc00:5::/48","Backend":{"Type":"vxlan"}}'
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One registry as several processes see it."""
+
+    client: Callable[[], Registry]
+    """Opens the registry once more, as another agent would."""
+    configure: Callable[[str], Awaitable[None]]
+
+
+@asynccontextmanager
+async def sqlite(path: Path) -> AsyncIterator[Cluster]:
+    create(path / "registry.db", CONFIG)
+    clients: list[SqliteRegistry] = []
+
+    def client() -> SqliteRegistry:
+        clients.append(SqliteRegistry(path / "registry.db"))
+        return clients[-1]
+
+    try:
+        yield Cluster(client, client().set_config)
+    finally:
+        for each in clients:
+            each.close()
+
+
+KINDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Cluster]]] = {"sqlite": sqlite}
+"""Every kind of registry that keeps the contract. Each begins with `CONFIG` and no leases."""
+
+
+@pytest.fixture(params=KINDS)
+async def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with KINDS[request.param](tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def registry(cluster: Cluster) -> Registry:
+    return cluster.client()
+
+
+class Clock:
+    """A wall clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """A registry file with `CONFIG`."""
+    create(tmp_path / "registry.db", CONFIG)
+    return tmp_path / "registry.db"
+
+
+def reach(address: str, data: str | None = '{"VNI":1,"VtepMAC":"3e:6d:0f:c1:4e:b2"}') -> Reach:
+    return Reach(ip_address(address), data)
