@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from ipaddress import ip_address
 
 from nankeen.inspect.outcome import Answered, Outcome, Refused, Silent
@@ -15,11 +16,12 @@ class Exchange:
     It is settled when the answer has come back and it is known who received the request, or when it is refused.
     """
 
-    __slots__ = ("_by", "_outcome", "_replied", "_source", "_started", "nonce", "settled")
+    __slots__ = ("_asker", "_by", "_outcome", "_replied", "_source", "_started", "nonce", "settled")
 
-    def __init__(self, nonce: bytes) -> None:
+    def __init__(self, nonce: bytes, asker: str) -> None:
         loop = asyncio.get_running_loop()
         self.nonce = nonce
+        self._asker = asker
         self.settled: asyncio.Future[None] = loop.create_future()
         self._started = loop.time()
         self._outcome: Outcome | None = None
@@ -38,10 +40,10 @@ class Exchange:
         self._replied = True
         self._settle_if_whole()
 
-    def refused(self, refused: Refused) -> None:
-        """The request cannot be delivered."""
+    def refused(self, to: str, refused: Refused) -> None:
+        """That party was told that a packet of the exchange cannot be delivered: the request, or its own answer."""
         if not self.settled.done():
-            self._outcome = refused
+            self._outcome = refused if to == self._asker else replace(refused, answerer=to)
             self.settled.set_result(None)
 
     def outcome(self) -> Outcome:

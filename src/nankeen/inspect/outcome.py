@@ -57,9 +57,14 @@ class Refused:
     """The router or host whose ICMP message it was; None for the sender's own kernel."""
     mtu: int | None = None
     """The MTU named, in bytes, where the packet was too large."""
+    answerer: str | None = None
+    """The party that received the probe, where it was its answer that was refused."""
 
     def __str__(self) -> str:
-        text = f"{self.by} says: {self.reason}" if self.by else f"its own kernel says: {self.reason}"
+        whose = "its" if self.answerer is None else f"{self.answerer}'s"
+        speaker = str(self.by) if self.by else f"{whose} own kernel"
+        about = "" if self.answerer is None else f" of {whose if self.by else 'its'} answer"
+        text = f"{speaker} says{about}: {self.reason}"
         return text if self.mtu is None else f"{text}, MTU {self.mtu}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from nankeen.model.address import Family, IPAddress, IPNetwork, family_of
+from nankeen.model.address import Family, IPAddress, family_of
 
 
 class Kind(Enum):
@@ -23,8 +23,6 @@ class Party:
 
     name: str
     kind: Kind
-    node: str
-    """The node that a pod is on; a node's own name."""
     namespace: Path
     """Where its network namespace can be opened."""
     assigned: tuple[IPAddress, ...]
@@ -42,12 +40,10 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The parties, and what their network configuration lets happen to a packet between them."""
+    """The parties, under one name."""
 
     name: str
     parties: tuple[Party, ...]
-    masquerades_outside: tuple[IPNetwork, ...] | None = None
-    """The pod networks, where packets from a pod to addresses outside of them are masqueraded; None where none are."""
 
     @property
     def pods(self) -> tuple[Party, ...]:
@@ -62,22 +58,9 @@ class Cluster:
         """The families that any pod was given or holds an address of, IPv4 first."""
         return families(address for pod in self.pods for address in (*pod.assigned, *pod.addresses))
 
-    def party(self, name: str) -> Party:
-        """The party of that name. Raises `KeyError`."""
-        for party in self.parties:
-            if party.name == name:
-                return party
-        raise KeyError(name)
-
     def holders(self, address: IPAddress) -> tuple[str, ...]:
         """The names of those whose devices hold an address."""
         return tuple(party.name for party in self.parties if address in party.addresses)
-
-    def masquerades(self, source: Party, destination: IPAddress) -> bool:
-        """Whether the configuration puts the node's address on packets from `source` to `destination`."""
-        if self.masquerades_outside is None or source.kind is not Kind.POD:
-            return False
-        return not any(destination in network for network in self.masquerades_outside)
 
 
 def families(addresses: Iterable[IPAddress]) -> tuple[Family, ...]:

@@ -57,20 +57,20 @@ class Prober:
         self._stack.close()
 
     async def run(self, probes: Iterable[Probe]) -> list[Observation]:
-        """Sends the probes, a bounded number at a time, and tells what became of each, in no certain order."""
-        observations: list[Observation] = []
-        todo = iter(probes)
+        """Sends the probes, a bounded number at a time, and tells what became of each, in their order."""
+        observations: dict[int, Observation] = {}
+        todo = enumerate(probes)
         async with asyncio.TaskGroup() as group:
             for _ in range(_WINDOW):
                 group.create_task(self._work(todo, observations))
-        return observations
+        return [observations[number] for number in sorted(observations)]
 
-    async def _work(self, todo: Iterator[Probe], observations: list[Observation]) -> None:
-        for probe in todo:
-            observations.append(await self._observe(probe))  # noqa: PERF401 (shared by all workers)
+    async def _work(self, todo: Iterator[tuple[int, Probe]], observations: dict[int, Observation]) -> None:
+        for number, probe in todo:  # all workers take from the same
+            observations[number] = await self._observe(probe)
 
     async def _observe(self, probe: Probe) -> Observation:
-        exchange = Exchange(self._next_nonce())
+        exchange = Exchange(self._next_nonce(), probe.pair.source.name)
         self._exchanges[exchange.nonce] = exchange
         try:
             await self._ask(exchange, probe)

@@ -76,10 +76,10 @@ class Station:
                 if await loop.sock_recv(sock, NONCE_LENGTH) == exchange.nonce:
                     exchange.replied()
                 else:
-                    exchange.refused(Refused("the connection was closed without an answer"))
+                    exchange.refused(self._party.name, Refused("the connection was closed without an answer"))
             except OSError as error:
                 queued = [entry.refused for entry in errorqueue.read(sock, self._inet)]
-                exchange.refused(queued[0] if queued else local_refusal(error.errno or 0))
+                exchange.refused(self._party.name, queued[0] if queued else local_refusal(error.errno or 0))
 
     def close(self) -> None:
         """Closes every socket and the namespace."""
@@ -96,7 +96,7 @@ class Station:
         self._client = self._socket(socket.SOCK_DGRAM)
         self._server = self._socket(socket.SOCK_DGRAM)
         self._listener = self._socket(socket.SOCK_STREAM)
-        for sock in (self._raw, self._client):
+        for sock in (self._raw, self._client, self._server):
             sock.setsockopt(inet.level, inet.recverr, 1)
         for sock in (self._server, self._listener):
             sock.setsockopt(inet.level, inet.freebind, 1)  # also while an IPv6 address is still tentative
@@ -131,7 +131,7 @@ class Station:
                     return  # as good as lost on the way; the probe is sent again
                 foreign, own = self._take_errors(sock)
                 if own is not None or not foreign:
-                    exchange.refused(own.refused if own else local_refusal(error.errno or 0))
+                    exchange.refused(self._party.name, own.refused if own else local_refusal(error.errno or 0))
                     return
             else:
                 return
@@ -147,7 +147,7 @@ class Station:
             start = echo.HEADER.size if sock is self._raw else 0
             exchange = self._exchanges.get(queued.payload[start : start + NONCE_LENGTH])
             if exchange is not None:
-                exchange.refused(queued.refused)
+                exchange.refused(self._party.name, queued.refused)
         return foreign, own
 
     def _read_all(self, sock: socket.socket, handle: Callable[[bytes, str, int], None]) -> None:
@@ -180,13 +180,7 @@ class Station:
         exchange = self._exchanges.get(packet)
         if exchange is not None:
             exchange.received(self._party.name, source)
-            self._answer(packet, source, port)
-
-    def _answer(self, packet: bytes, source: str, port: int) -> None:
-        try:
-            self._server.sendto(packet, (source, port))
-        except OSError:
-            return  # the answer is lost: that is what the asker will see, and the probe's arrival is noted
+            self._send(self._server, packet, (source, port), exchange)
 
     def _accept_all(self) -> None:
         while True:

@@ -25,13 +25,13 @@ def survey(lab: Lab) -> Cluster:
 def node_party(node: LabNode) -> Party:
     """A node of a lab, as found."""
     state = state_of(node.namespaces.network)
-    return found_party(node.name, Kind.NODE, node.name, node.namespaces.network, _ips(node.addresses), state)
+    return found_party(node.name, Kind.NODE, node.namespaces.network, _ips(node.addresses), state)
 
 
 def pod_party(pod: LabPod) -> Party:
     """A pod of a lab, as found."""
     state = state_of(pod.namespaces.network)
-    return found_party(pod.name, Kind.POD, pod.node, pod.namespaces.network, _ips(pod.addresses), state)
+    return found_party(pod.name, Kind.POD, pod.namespaces.network, _ips(pod.addresses), state)
 
 
 def state_of(namespace: Path) -> State:
@@ -40,9 +40,7 @@ def state_of(namespace: Path) -> State:
         return observe(socket)
 
 
-def found_party(
-    name: str, kind: Kind, node: str, namespace: Path, assigned: Sequence[IPAddress], state: State
-) -> Party:
+def found_party(name: str, kind: Kind, namespace: Path, assigned: Sequence[IPAddress], state: State) -> Party:
     """A party from what it was given and what was observed in its namespace."""
     held = [item for item in state.of(Address) if not _is_local(item.interface.ip)]
     mtus = {link.name: link.mtu for link in state.of(Link) if link.mtu is not None}
@@ -50,7 +48,6 @@ def found_party(
     return Party(
         name=name,
         kind=kind,
-        node=node,
         namespace=namespace,
         assigned=tuple(assigned),
         addresses=tuple(item.interface.ip for item in held),

@@ -43,10 +43,17 @@ class Finding:
     """A demand that is not met: who, what was expected and what was seen instead."""
 
     matter: Matter
-    subject: str
-    """The pod, or the pair: `pod1 → pod2`."""
+    source: str
+    """The pod that it is about, or that asked."""
+    destination: str | None
+    """Who was asked, where anybody was."""
     expected: str
     seen: str
+
+    @property
+    def subject(self) -> str:
+        """The pod, or the pair: `pod1 → pod2`."""
+        return self.source if self.destination is None else f"{self.source} → {self.destination}"
 
     def __str__(self) -> str:
         protocol = f" {self.matter.protocol.value}" if self.matter.protocol else ""
@@ -115,7 +122,7 @@ def _judge_addresses(cluster: Cluster) -> Iterator[_Judgement]:
         matter = Matter(Rule.ADDRESS, "pod", family)
         for pod in cluster.pods:
             complaint = _address_complaint(cluster, pod, family)
-            finding = Finding(matter, pod.name, "one address of its own", complaint) if complaint else None
+            finding = Finding(matter, pod.name, None, "one address of its own", complaint) if complaint else None
             yield _Judgement(matter, finding)
 
 
@@ -138,13 +145,14 @@ def _judge(cluster: Cluster, observation: Observation) -> Iterator[_Judgement]:
 
     def judged(rule: Rule, expected: str, seen: str | None) -> _Judgement:
         matter = Matter(rule, pair.relation, pair.family, probe.protocol)
-        return _Judgement(matter, Finding(matter, str(pair), expected, seen) if seen else None)
+        finding = Finding(matter, pair.source.name, pair.destination.name, expected, seen) if seen else None
+        return _Judgement(matter, finding)
 
     match probe.aim:
         case Aim.REACH:
             yield judged(Rule.REACH, "an answer", _reach_complaint(cluster, pair, outcome))
             if isinstance(outcome, Answered) and outcome.source is not None:
-                allowed = _sources(cluster, pair)
+                allowed = _sources(pair)
                 seen = None if outcome.source in allowed else _source_text(cluster, outcome.source, pair)
                 yield judged(Rule.SOURCE, f"the source address {_list(allowed, 'or')}", seen)
         case Aim.FULL_MTU:
@@ -168,22 +176,18 @@ def _reach_complaint(cluster: Cluster, pair: Pair, outcome: Outcome) -> str | No
 def _with_name(cluster: Cluster, outcome: Outcome) -> str:
     """The outcome in words, with the name of the party whose ICMP message it was."""
     if isinstance(outcome, Refused) and outcome.by:
-        holders = cluster.holders(outcome.by)
-        return f"{', '.join(holders)} at {outcome}" if holders else str(outcome)
+        names = ", ".join(cluster.holders(outcome.by))
+        return str(outcome).replace(f"{outcome.by} says", f"{names} at {outcome.by} says") if names else str(outcome)
     return str(outcome)
 
 
-def _sources(cluster: Cluster, pair: Pair) -> tuple[IPAddress, ...]:
+def _sources(pair: Pair) -> tuple[IPAddress, ...]:
     """The source addresses that the destination may see."""
     source = pair.source
     if source.kind is Kind.NODE:
         return tuple(address for address in source.addresses if family_of(address) is pair.family)
     own = source.address(pair.family)
-    allowed = (own,) if own else ()
-    if cluster.masquerades(source, pair.address):
-        node = cluster.party(source.node)
-        return allowed + tuple(address for address in node.addresses if family_of(address) is pair.family)
-    return allowed
+    return (own,) if own else ()
 
 
 def _source_text(cluster: Cluster, source: IPAddress, pair: Pair) -> str:

@@ -45,17 +45,17 @@ class HandMadeNetwork:
         parties = []
         for node, number in NODES.items():
             given = [ip_address(f"192.168.0.1{number}"), ip_address(f"fd00:192:168::1{number}")]
-            parties.append(self._party(node, Kind.NODE, node, given))
+            parties.append(self._party(node, Kind.NODE, given))
         for pod, (node, host) in PODS.items():
             number = NODES[node]
             planned = f"10.244.{number}.{host} fd00:10:244:{number}::{host}"
             given = [ip_address(text) for text in assigned.get(pod, planned).split()]
-            parties.append(self._party(pod, Kind.POD, node, given))
+            parties.append(self._party(pod, Kind.POD, given))
         return Cluster("hand", tuple(parties))
 
-    def _party(self, name: str, kind: Kind, node: str, given: Sequence[IPAddress]) -> Party:
+    def _party(self, name: str, kind: Kind, given: Sequence[IPAddress]) -> Party:
         path = namespace.NAMED / (self.prefix + name)
-        return found_party(name, kind, node, path, given, state_of(path))
+        return found_party(name, kind, path, given, state_of(path))
 
     def build(self) -> None:
         for member in (*NODES, *PODS):
