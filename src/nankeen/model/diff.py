@@ -6,7 +6,6 @@ and removed before it, so no packet ever meets half of a path. What is removed i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -22,7 +21,6 @@ from nankeen.model.state import (
     Route,
     State,
     Sysctl,
-    Vxlan,
 )
 
 _BUILD_ORDER: dict[type[Object], int] = {Link: 0, Sysctl: 1, Address: 2, ForwardingEntry: 3, Neighbour: 4, Route: 5}
@@ -132,9 +130,8 @@ def diff(desired: State, observed: State, claim: Claim = NOTHING) -> tuple[Chang
     ]
     gone = {change.object.name for change in remove if isinstance(change.object, Link)}
     remove = [change for change in remove if change.object.device not in gone]
-    links = {change.object.name: change.object for change in (*build, *remove) if isinstance(change.object, Link)}
-    build.sort(key=lambda change: _rank(change.object, links))
-    remove.sort(key=lambda change: _rank(change.object, links), reverse=True)
+    build.sort(key=lambda change: _rank(change.object))
+    remove.sort(key=lambda change: _rank(change.object), reverse=True)
     return (*build, *remove)
 
 
@@ -154,16 +151,12 @@ def _standing(desired: State, observed: State) -> State:
     readdressed = {str(change.object.identity[1]) for change in changes if change.readdresses}
     if not remade and not readdressed:
         return observed
-    while above := {link.name for link in observed.of(Link) if _tunnels_over(link, remade)} - remade:
-        remade |= above
     return State(left for item in observed if (left := _left(item, remade, readdressed)) is not None)
 
 
-def _left(item: Object, remade: set[str], readdressed: set[str]) -> Object | None:
+def _left(item: Object, remade: AbstractSet[str], readdressed: AbstractSet[str]) -> Object | None:
     """What becomes of an object when these links are recreated and those get another hardware address."""
     match item:
-        case Link() if _tunnels_over(item, remade):
-            return None
         case Link(master=master) if master in remade:
             return replace(item, master="")
         case Neighbour(device=device) if device in readdressed:
@@ -171,18 +164,6 @@ def _left(item: Object, remade: set[str], readdressed: set[str]) -> Object | Non
     return None if item.device in remade else item
 
 
-def _tunnels_over(link: Link, names: AbstractSet[str]) -> bool:
-    return isinstance(link.kind, Vxlan) and link.kind.underlay in names
-
-
-def _rank(item: Object, links: Mapping[str, Link]) -> tuple[int, int]:
-    """Its place in the order of building: by type, and a link after its bridge and the device it tunnels over."""
-    return _BUILD_ORDER[type(item)], _depth(item, links, 0) if isinstance(item, Link) else 0
-
-
-def _depth(link: Link, links: Mapping[str, Link], depth: int) -> int:
-    underlay = link.kind.underlay if isinstance(link.kind, Vxlan) else None
-    below = [links[name] for name in (link.master, underlay) if name and name in links]
-    if depth > len(links):
-        raise ValueError(f"{link.name} stands upon itself")
-    return max((_depth(lower, links, depth + 1) for lower in below), default=depth)
+def _rank(item: Object) -> tuple[int, bool]:
+    """Its place in the order of building: by type, and a bridge before its ports."""
+    return _BUILD_ORDER[type(item)], isinstance(item, Link) and bool(item.master)
