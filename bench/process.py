@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from nankeen.model.errors import NankeenError
 
@@ -23,9 +24,10 @@ def run(command: Sequence[str], *, given: str = "") -> str:
 
 
 @contextmanager
-def running(command: Sequence[str], *, ready: str = "") -> Iterator[subprocess.Popen[str]]:
-    """A program that runs inside the block, from when it has printed a line with `ready` in it."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+def running(command: Sequence[str], *, ready: str = "", log: IO[str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """A program that runs inside the block, once it has printed a line with `ready` in it. Or it prints to `log`."""
+    output = subprocess.PIPE if log is None else log
+    with subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True) as process:
         try:
             if ready:
                 _await_line(process, ready)

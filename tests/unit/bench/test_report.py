@@ -65,8 +65,8 @@ def test_the_table_lines_up_its_columns() -> None:
     lines = table([Outcome(_row(Reach("≥", 0.5)), 8, 10), Outcome(_row(Reach("≤", 0.25), "P0.long"), 1234, 10)])
     assert lines.splitlines() == [
         "row      what      nankeen  against                       ratio  to reach  holds",
-        "P0       speed      8 Gb/s  the speed of light  10 Gb/s     0.80  ≥ 0.5     yes",
-        "P0.long  speed  1,234 Gb/s  the speed of light  10 Gb/s   123.40  ≤ 0.25    no",
+        "P0       speed      8 Gb/s  the speed of light  10 Gb/s    0.80  ≥ 0.5     yes",
+        "P0.long  speed  1,234 Gb/s  the speed of light  10 Gb/s  123.40  ≤ 0.25    no",
     ]
 
 
