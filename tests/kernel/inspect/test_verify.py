@@ -66,11 +66,21 @@ async def test_a_missing_route_is_told_by_the_router_that_lacks_it(network: Hand
 
 
 async def test_a_lost_answer_is_told_apart_from_a_lost_request(network: HandMadeNetwork) -> None:
-    network.firewall("pod1", "filter hook output", "ip daddr 10.244.2.2 drop")
+    network.firewall("node1", "filter hook forward", "ip saddr 10.244.1.2 ip daddr 10.244.2.2 drop")
     report = await verify(network.cluster())
     assert subjects(report, Rule.REACH) == {"pod1 → pod2", "pod2 → pod1"}
     lost = seen(report, Rule.REACH, "pod2 → pod1", Protocol.UDP)
     assert lost == "no answer in 3.5 s; the probe arrived at pod1 from 10.244.2.2"
+
+
+async def test_an_answer_that_is_refused_is_told_apart_from_a_refused_request(network: HandMadeNetwork) -> None:
+    network.firewall("pod1", "filter hook output", "ip daddr 10.244.2.2 udp sport >= 1024 drop")
+    report = await verify(network.cluster())
+    assert subjects(report, Rule.REACH) == {"pod1 → pod2", "pod2 → pod1"}
+    own = seen(report, Rule.REACH, "pod1 → pod2", Protocol.UDP)
+    assert own == "its own kernel says: operation not permitted (EPERM)"
+    answer = seen(report, Rule.REACH, "pod2 → pod1", Protocol.UDP)
+    assert answer == "pod1's own kernel says of its answer: operation not permitted (EPERM)"
 
 
 async def test_a_missing_ipv6_route_is_told_by_the_router_that_lacks_it(network: HandMadeNetwork) -> None:
