@@ -70,7 +70,10 @@ class VxlanBackend:
         )
 
     def announced(self, lease: Lease) -> Mapping[str, HardwareAddress]:
-        return {self._device(endpoint.family): self._vtep_address(endpoint.reach.data) for endpoint in lease.endpoints}
+        return {
+            device_name(self.vni, endpoint.family): self._vtep_address(endpoint.reach.data)
+            for endpoint in lease.endpoints
+        }
 
     def state(self, node: Node, peers: Iterable[Lease]) -> State:
         own = (item for subnet in node.subnets for item in self._vtep(node, subnet))
