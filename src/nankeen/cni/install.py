@@ -1,0 +1,78 @@
+"""Installs what a container runtime needs to find nankeen: the executable and the network configuration list.
+
+Both appear whole or not at all: a runtime may read, or start, them at any moment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib import resources
+from pathlib import Path
+
+from nankeen.cni import client
+from nankeen.model.errors import InputError
+
+BINARY_DIRECTORY = Path("/opt/cni/bin")
+CONFIG_DIRECTORY = Path("/etc/cni/net.d")
+EXECUTABLE = "nankeen"
+CONFLIST = "10-nankeen.conflist"
+NETWORK = "cbr0"
+"""flannel's name for it: with it, pods that flannel attached keep their addresses."""
+CONFLIST_VERSION = "0.3.1"
+"""flannel's version, too. From 0.4.0 on runtimes call CHECK, and from 1.1.0 on GC and STATUS, which we do not serve."""
+
+_MAX_SHEBANG = 127
+"""Longest first line that every kernel reads, in bytes (BINPRM_BUF_SIZE was 128 before Linux 5.1)."""
+
+
+def install_executable(
+    directory: Path = BINARY_DIRECTORY, *, socket: str = client.SOCKET, interpreter: str = sys.executable
+) -> Path:
+    """Puts the client into the directory, to ask the agent on that socket. Raises `InputError` and `OSError`."""
+    shebang = f"#!{os.path.realpath(interpreter)} -ISE"
+    if len(shebang) > _MAX_SHEBANG or " " in shebang.removesuffix(" -ISE"):
+        raise InputError("the interpreter's path cannot start an executable", where=interpreter)
+    source = resources.files("nankeen.cni").joinpath("client.py").read_text(encoding="utf-8")
+    told = source.replace(f'SOCKET = "{client.SOCKET}"', f"SOCKET = {socket!r}", 1)
+    return _replace(directory / EXECUTABLE, f"{shebang}\n{told}".encode(), 0o755)
+
+
+def install_conflist(directory: Path = CONFIG_DIRECTORY, content: bytes | None = None) -> Path:
+    """Puts the network configuration list into the directory: from now on the runtime starts pods. Raises `OSError`."""
+    return _replace(directory / CONFLIST, conflist() if content is None else content, 0o644)
+
+
+def remove_executable(directory: Path = BINARY_DIRECTORY) -> None:
+    """Takes the client away; one that is not there is no error. Raises `OSError`."""
+    (directory / EXECUTABLE).unlink(missing_ok=True)
+
+
+def remove_conflist(directory: Path = CONFIG_DIRECTORY) -> None:
+    """Takes the network configuration list away: from now on the runtime starts no pods here. Raises `OSError`."""
+    (directory / CONFLIST).unlink(missing_ok=True)
+
+
+def conflist(network: str = NETWORK, version: str = CONFLIST_VERSION) -> bytes:
+    """The network configuration list, with what flannel's own has."""
+    plugin = {"type": EXECUTABLE, "hairpinMode": True, "isDefaultGateway": True}
+    return json.dumps({"cniVersion": version, "name": network, "plugins": [plugin]}, indent=2).encode() + b"\n"
+
+
+def _replace(path: Path, content: bytes, mode: int) -> Path:
+    """Writes a file beside the path, then renames it. Its suffix is none that a runtime takes for a configuration."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    return path
