@@ -14,21 +14,29 @@ from nankeen.model.errors import LabError
 def enter_lab(lab: Lab) -> None:
     """Moves this process to where the paths of the lab's network namespaces hold, and where it may enter them.
 
-    A root's lab needs nothing. For a user's the process, which must have one thread, enters the lab's user and mount
-    namespaces and stays there; it is root inside. Raises `LabError`.
+    A root's lab needs nothing. For a user's the process, which must have one thread, enters the lab's user, mount
+    and a network namespace of the lab and stays there; it is root inside. Raises `LabError`.
     """
     if lab.rootless:
-        _enter_supervisor(lab, {"user": syscalls.CLONE_NEWUSER, "mnt": syscalls.CLONE_NEWNS})
+        _enter_supervisor(
+            lab, ["user", "mnt", "net"]
+        )  # "net" too: from a member's one may not come back to the machine's
 
 
-def run_inside(lab: Lab, namespaces: Namespaces, command: Sequence[str], container: LabContainer | None = None) -> int:
+def run_inside(
+    lab: Lab,
+    namespaces: Namespaces,
+    command: Sequence[str],
+    container: LabContainer | None = None,
+    output: tuple[int, int] = (1, 2),
+) -> int:
     """Runs a command in a member's namespaces (and in a container of a pod) and returns its exit status.
 
-    As a shell has it: 127 where the command is not found, 126 where it cannot be executed.
-    -n where signal n ended it. This process is moved for good, as by `enter_lab`. Raises `LabError`.
+    As a shell has it: 127 where the command is not found, 126 where it cannot be executed, 128 + n where signal n
+    ended it. `output` is where its standard output and error go. This process is moved for good, as by `enter_lab`.
+    Raises `LabError`.
     """
-    kinds = {"mnt": syscalls.CLONE_NEWNS, "pid": syscalls.CLONE_NEWPID}
-    _enter_supervisor(lab, {"user": syscalls.CLONE_NEWUSER, **kinds} if lab.rootless else kinds)
+    _enter_supervisor(lab, ["user", "mnt", "pid"] if lab.rootless else ["mnt", "pid"])
     _enter([path for path in (namespaces.network, namespaces.uts, namespaces.ipc) if path])
     if container is not None:
         _enter([Path(f"/proc/{container.pid}/ns/pid"), Path(f"/proc/{container.pid}/ns/mnt")])
@@ -36,8 +44,11 @@ def run_inside(lab: Lab, namespaces: Namespaces, command: Sequence[str], contain
         _enter([namespaces.mount])
     child = os.fork()  # only a child is in the new PID namespace
     if child == 0:
+        for number, descriptor in enumerate(output, 1):
+            os.dup2(descriptor, number)
         _execute(command)
-    return os.waitstatus_to_exitcode(_wait(child))
+    status = os.waitstatus_to_exitcode(_wait(child))
+    return status if status >= 0 else 128 - status
 
 
 def container_of(pod: LabPod, name: str | None) -> LabContainer:
@@ -49,7 +60,7 @@ def container_of(pod: LabPod, name: str | None) -> LabContainer:
     raise LabError(f"has no container {name!r}", where=f"pod {pod.name}", remedy=f"there are: {names}")
 
 
-def _enter_supervisor(lab: Lab, kinds: dict[str, int]) -> None:
+def _enter_supervisor(lab: Lab, kinds: Sequence[str]) -> None:
     if lab.supervisor is None or not lab.is_alive:
         raise LabError("is not running", where=f"lab {lab.name}")
     _enter([Path(f"/proc/{lab.supervisor.pid}/ns/{kind}") for kind in kinds])

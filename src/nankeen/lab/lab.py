@@ -109,6 +109,13 @@ class Lab:
         return self.supervisor is not None and self.supervisor.is_alive
 
     @property
+    def state(self) -> Literal["running", "building", "dead"]:
+        """In a word; `dead` where its supervisor was killed."""
+        if not self.is_alive:
+            return "dead"
+        return "running" if self.phase == "ready" else "building"
+
+    @property
     def registry(self) -> str:
         """The registry that its agents share."""
         return f"sqlite://{self.directory / places.REGISTRY}"

@@ -34,15 +34,20 @@ def labs() -> list[Lab]:
 
 def load(name: str) -> Lab:
     """The lab of that name, in whatever state. Raises `LabError`."""
-    directory = places.home() / name
+    return read(places.home() / name)
+
+
+def read(directory: Path) -> Lab:
+    """The lab of a directory. Raises `LabError` where there is none."""
+    where = f"lab {directory.name}"
     try:
         text = (directory / places.RECORD).read_text()
     except FileNotFoundError:
         if directory.is_dir():  # it was given up before its record was written: there is nothing else of it
-            return Lab(name, directory, places.is_rootless(), "{}")
-        raise LabError("there is no such lab", where=f"lab {name}", remedy="see `nankeen lab list`") from None
+            return Lab(directory.name, directory, places.is_rootless(), "{}")
+        raise LabError("there is no such lab", where=where, remedy="see `nankeen lab list`") from None
     except OSError as error:
-        raise LabError(f"its record cannot be read: {error.strerror}", where=f"lab {name}") from error
+        raise LabError(f"its record cannot be read: {error.strerror}", where=where) from error
     return parse(text, directory)
 
 
@@ -65,7 +70,7 @@ def document(value: object) -> Any:  # noqa: ANN401 (what JSON can say)
         return {name: document(getattr(value, name)) for name in fields}
     if isinstance(value, tuple):
         return [document(item) for item in value]
-    return value if value is None or isinstance(value, str | int) else str(value)
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def parse(text: str, directory: Path) -> Lab:

@@ -1,0 +1,204 @@
+"""A lab at work: what its supervisor does. It builds a topology, and changes what stands when asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import select
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from ipaddress import ip_interface
+from itertools import count
+from typing import Any
+
+from nankeen.kernel.namespace import Namespace
+from nankeen.lab import nodes, places, pods, record, runtime, sharing, underlay
+from nankeen.lab.forks import Job, last_words
+from nankeen.lab.lab import Lab, LabNode, LabPod
+from nankeen.lab.nodes import AGENT_LOG, NodeHome
+from nankeen.lab.planned import planned_pod
+from nankeen.lab.readiness import await_network, await_peers
+from nankeen.lab.topology import PodPlan, Topology
+from nankeen.model.errors import LabError
+from nankeen.registry import sqlite
+
+Progress = Callable[[str], None]
+
+
+class Cluster:
+    """The running lab. One process, one thread: its supervisor's."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self._homes: dict[str, NodeHome] = {}
+        self._agents: dict[int, str] = {}
+        """The node of each agent that runs, by the agent's number."""
+
+    def build(self, topology: Topology, progress: Progress) -> None:
+        """Builds it all; the record says so at the end. Raises `NankeenError` and `OSError`."""
+        asyncio.run(self._prepare_registry(topology))
+        progress(
+            f"underlay: {_count(len(topology.switches), 'switch', 'switches')}, {_count(len(topology.nodes), 'node')}"
+        )
+        members = underlay.build(topology, lambda member: self.lab.member(member).namespaces.network.name)
+        progress(f"agents: {_count(len(topology.nodes), 'node')} over {topology.network.backend.type}")
+        for name in topology.nodes:
+            self._start_node(name, members[name])
+        progress(f"pods: {len(topology.pods)}")
+        self._start_pods(topology.pods, self.lab.nodes)
+        self.lab = replace(self.lab, phase="ready")
+        record.save(self.lab)
+
+    def add_pod(self, node: str | None = None, containers: int = 1) -> LabPod:
+        """Starts one more pod, on the given node or on the next one in turn. Raises `LabError`."""
+        taken = {member.name for member in self.lab.members}
+        number = next(i for i in count(1) if f"pod{i}" not in taken)
+        on = self.lab.node(node) if node else self.lab.nodes[(number - 1) % len(self.lab.nodes)]
+        name = f"pod{number}"
+        self.lab = self.lab.with_pod(planned_pod(self.lab.name, name, on.name))
+        record.save(self.lab)
+        try:
+            self._start_pods([PodPlan(name, on.name, containers)], [on])
+        except LabError:
+            self._drop(name)
+            raise
+        finally:
+            record.save(self.lab)
+        return self.lab.pod(name)
+
+    def ask_each_other(self, name: str) -> Any:  # noqa: ANN401 (what JSON can say)
+        """The conversations of a pod's containers, and whether they show one pod. Raises `LabError`."""
+        pod = self.lab.pod(name)
+
+        def ask() -> object:
+            held = sharing.conversations(pod)
+            return {"localhost": record.document(held), "shared": sharing.is_shared(pod, held)}
+
+        return Job.start(name, ask, self.lab.directory / f"{name}.log").result()
+
+    def delete_pod(self, name: str) -> None:
+        """Detaches a pod and ends it. Raises `LabError`; what cannot be detached stays."""
+        pod = self.lab.pod(name)
+        self._at_node(pod.node, f"DEL {name}", lambda: runtime.detach(_network(), pod)).result()
+        self._drop(name)
+        record.save(self.lab)
+
+    def restart_agent(self, node: str, *, kill: bool = False) -> int:
+        """Ends a node's agent, by SIGKILL where it shall have no chance to tidy, and starts it anew."""
+        standing = self.lab.node(node)
+        for pid, name in list(self._agents.items()):
+            if name == node:
+                os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
+                os.waitpid(pid, 0)
+                del self._agents[pid]
+        self._note_agent(standing, nodes.start_agent(self._homes[node], self.lab.registry, standing.interface))
+        record.save(self.lab)
+        return self.lab.node(node).agent or 0
+
+    def reap(self) -> None:
+        """Takes note of processes that have ended."""
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in self._agents:
+                self._note_agent(self.lab.node(self._agents.pop(pid)), None)
+                record.save(self.lab)
+
+    async def _prepare_registry(self, topology: Topology) -> None:
+        """Node i gets the i-th subnet, whichever agent is first."""
+        path = self.lab.directory / places.REGISTRY
+        sqlite.create(path, topology.network.to_json())
+        registry = sqlite.SqliteRegistry(path)
+        try:
+            for node, subnets in topology.subnets().items():
+                await registry.reserve(node, subnets)
+        finally:
+            registry.close()
+
+    def _start_node(self, name: str, network: Namespace) -> None:
+        node = self.lab.node(name)
+        home = self._homes[name] = NodeHome.make(name, node.directory, network)
+        node = replace(node, namespaces=home.namespaces(node.namespaces.network))
+        self._note_agent(node, nodes.start_agent(home, self.lab.registry, node.interface))
+
+    def _note_agent(self, node: LabNode, pid: int | None) -> None:
+        if pid is not None:
+            self._agents[pid] = node.name
+        self.lab = self.lab.with_node(replace(node, agent=pid))
+
+    def _start_pods(self, plans: Sequence[PodPlan], at: Sequence[LabNode]) -> None:
+        """Starts pods, all nodes at work at once, and waits until those nodes have their routes."""
+        planned = {plan.name: plan for plan in plans}
+        for pod in pods.start_sandboxes([self.lab.pod(name) for name in planned], self.lab.directory):
+            self.lab = self.lab.with_pod(pod)
+        jobs = [self._at_node(node.name, node.name, partial(self._serve_node, node, planned)) for node in at]
+        for result in self._gather(jobs):
+            for name, answer in result.items():
+                self._note_attachment(name, answer, planned[name].containers)
+
+    def _serve_node(self, node: LabNode, planned: Iterable[str]) -> dict[str, Any]:
+        """In the node: what its runtime does when it may, and the results by pod."""
+        network = await_network(node.directory)
+        new = [pod for pod in self.lab.pods if pod.node == node.name and pod.name in planned]
+        results = {pod.name: runtime.attach(network, pod) for pod in new}
+        await_peers(node.directory, len(self.lab.nodes) - 1)
+        return results
+
+    def _note_attachment(self, name: str, result: dict[str, Any], containers: int) -> None:
+        addresses = tuple(ip_interface(address) for address in runtime.addresses(result))
+        pod = replace(self.lab.pod(name), addresses=addresses, result=json.dumps(result))
+        self.lab = self.lab.with_pod(pod)
+        started = pods.start_containers(pod, containers, self.lab.directory)
+        self.lab = self.lab.with_pod(replace(pod, containers=started))
+
+    def _at_node(self, node: str, what: str, work: Callable[[], object]) -> Job:
+        home = self._homes[node]
+
+        def enter_and_work() -> object:
+            home.enter()
+            return work()
+
+        return Job.start(what, enter_and_work, self.lab.directory / f"{node}/runtime.log", keep=home.descriptors)
+
+    def _gather(self, jobs: list[Job]) -> Iterable[dict[str, Any]]:
+        """The results of jobs, as they come. An agent that ends meanwhile ends the wait. Raises `LabError`."""
+        agents = {os.pidfd_open(pid): node for pid, node in self._agents.items()}
+        waiting = {job.answer: job for job in jobs}
+        try:
+            poll = select.poll()
+            for descriptor in (*waiting, *agents):
+                poll.register(descriptor, select.POLLIN | select.POLLHUP)
+            while waiting:
+                for descriptor, _ in poll.poll():
+                    if descriptor in agents:
+                        log = self.lab.directory / agents[descriptor] / AGENT_LOG
+                        raise LabError(f"its agent ended: {last_words(log)}", where=agents[descriptor])
+                    poll.unregister(descriptor)
+                    yield waiting.pop(descriptor).result()
+        finally:
+            for descriptor in agents:
+                os.close(descriptor)
+
+    def _drop(self, name: str) -> None:
+        for pod in self.lab.pods:
+            if pod.name == name:
+                pods.stop(pod)
+        self.lab = self.lab.without_pod(name)
+
+
+def _network() -> runtime.NetworkList:
+    network = runtime.find_network()
+    if network is None:
+        raise LabError("there is no network configuration list", where=str(runtime.CONFIG_DIRECTORY))
+    return network
+
+
+def _count(number: int, singular: str, plural: str = "") -> str:
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"

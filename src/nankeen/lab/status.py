@@ -1,0 +1,101 @@
+"""How a lab is: its nodes with their leases and agents, and its pods."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from nankeen.agent import status
+from nankeen.agent.status import Status
+from nankeen.lab import places
+from nankeen.lab.lab import Lab, LabNode, LabPod
+from nankeen.model.errors import NankeenError
+from nankeen.model.lease import Lease
+from nankeen.registry.sqlite import SqliteRegistry
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One node."""
+
+    name: str
+    addresses: tuple[str, ...]
+    lease: tuple[str, ...]
+    """Its pod subnets; empty while it has none."""
+    agent: str
+    """`ready`, or why it is not."""
+    peers: int
+    differences: tuple[str, ...] | None = None
+    """The changes that would bring its kernel to the desired state; None where that was not looked at."""
+
+    @property
+    def holds(self) -> bool:
+        return self.agent == "ready" and bool(self.lease) and not self.differences
+
+
+@dataclass(frozen=True, slots=True)
+class PodStatus:
+    """One pod."""
+
+    name: str
+    node: str
+    addresses: tuple[str, ...]
+    containers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A lab as it is now."""
+
+    name: str
+    state: str
+    """`running`, `building`, or `dead` where its supervisor was killed."""
+    holds: bool
+    nodes: tuple[NodeStatus, ...]
+    pods: tuple[PodStatus, ...]
+
+
+def report(lab: Lab) -> Report:
+    """Looks at a lab, in whatever state it is. Raises `NankeenError` where it cannot be looked at."""
+    leases = asyncio.run(_leases(lab)) if (lab.directory / places.REGISTRY).exists() else {}
+    alive = lab.is_alive
+    nodes = tuple(_node(node, leases.get(node.name), alive=alive) for node in lab.nodes)
+    holds = lab.state == "running" and all(node.holds for node in nodes) and all(pod.addresses for pod in lab.pods)
+    return Report(lab.name, lab.state, holds, nodes, tuple(map(_pod, lab.pods)))
+
+
+async def _leases(lab: Lab) -> dict[str, Lease]:
+    registry = SqliteRegistry(lab.directory / places.REGISTRY)
+    try:
+        return dict((await registry.snapshot()).leases)
+    finally:
+        registry.close()
+
+
+def _node(node: LabNode, lease: Lease | None, *, alive: bool) -> NodeStatus:
+    told = _told(node)
+    if not alive or node.agent is None:
+        agent = "dead"
+    elif isinstance(told, Status):
+        agent = "ready" if told.ready else told.reason
+    else:
+        agent = told
+    return NodeStatus(
+        name=node.name,
+        addresses=tuple(str(interface.ip) for interface in node.addresses),
+        lease=tuple(map(str, lease.subnets)) if lease else (),
+        agent=agent,
+        peers=told.peers if isinstance(told, Status) else 0,
+    )
+
+
+def _told(node: LabNode) -> Status | str:
+    try:
+        return status.read(node.directory / "run/nankeen/status.json") or "starting"
+    except NankeenError as error:
+        return str(error)
+
+
+def _pod(pod: LabPod) -> PodStatus:
+    addresses = tuple(str(interface.ip) for interface in pod.addresses)
+    return PodStatus(pod.name, pod.node, addresses, tuple(container.name for container in pod.containers))
