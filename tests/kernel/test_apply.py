@@ -129,7 +129,7 @@ def test_what_a_former_peer_left_on_our_device_is_removed(node: Net, stray: str)
 
 
 @pytest.mark.parametrize(
-    ("foreign", "look"),
+    "foreign,look",
     [
         ("ip route add 192.168.77.0/24 via 10.5.59.0 dev flannel.1 onlink", "ip route"),
         ("ip route add 10.5.88.0/24 via 10.99.0.7", "ip route"),

@@ -29,7 +29,7 @@ async def first(monitor: Monitor, wanted: Callable[[Event], bool]) -> Event:
 
 
 @pytest.mark.parametrize(
-    ("command", "event"),
+    "command,event",
     [
         ("ip link set flannel.1 mtu 1400", Event(Link, "flannel.1")),
         ("ip link delete flannel.1", Event(Link, "flannel.1")),

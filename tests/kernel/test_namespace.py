@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +16,6 @@ from nankeen.model.errors import KernelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.kernel.conftest import Net
 
@@ -29,9 +28,8 @@ def test_a_namespace_is_listed_by_ip_netns(net: Net) -> None:
 
 def test_a_thread_that_entered_is_back_home_afterwards_also_after_an_error(net: Net) -> None:
     with current() as home:
-        with pytest.raises(RuntimeError), entered(net.namespace):
-            with current() as inside:
-                assert inside.inode == net.namespace.inode
+        with pytest.raises(RuntimeError), entered(net.namespace), current() as inside:  # noqa: PT012
+            assert inside.inode == net.namespace.inode
             raise RuntimeError
         with current() as now:
             assert now.inode == home.inode
@@ -56,14 +54,14 @@ def test_removing_a_name_that_is_not_there_is_no_error() -> None:
 def test_a_file_that_is_no_namespace_is_refused_and_not_left_open(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(KernelError, match="not a network namespace"):
         Namespace.open(plain)
     with pytest.raises(KernelError, match="No such file"):
         Namespace.open(tmp_path / "missing")
     with pytest.raises(KernelError, match="not a network namespace"):
         Namespace.open("/proc/self/ns/uts")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_removed_namespace_lives_as_long_as_it_is_held(make_net: Callable[[], Net]) -> None:

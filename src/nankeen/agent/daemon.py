@@ -33,10 +33,10 @@ from nankeen.kernel.observe import observe
 from nankeen.model import subnetenv
 from nankeen.model.address import IPNetwork, family_of
 from nankeen.model.diff import Claim
-from nankeen.model.errors import LeaseError, NankeenError, RegistryError
+from nankeen.model.errors import InputError, LeaseError, NankeenError, RegistryError
 from nankeen.model.lease import Lease
 from nankeen.model.netconf import NetworkConfig
-from nankeen.model.state import Sysctl
+from nankeen.model.state import State, Sysctl
 from nankeen.pods.network import PodNetwork
 from nankeen.pods.plugin import Plugin
 from nankeen.registry import Registry, Snapshot, open_registry
@@ -219,10 +219,17 @@ class Agent:
         """Looks at the whole kernel, and makes it equal to the desired state."""
         desired = fabric.state
         observed = observe(self._socket, [setting.path for setting in desired.of(Sysctl)])
-        if choose(observed, self._settings.interface, fabric.node.families) != fabric.node.underlay:
-            raise _Rejoin("the underlay has changed")
+        self._check_underlay(observed, fabric.node)
         self._reconciler.converge(desired, observed, self._claim, cause)
         self._tell_progress(fabric)
+
+    def _check_underlay(self, observed: State, node: Node) -> None:
+        try:
+            underlay = choose(observed, self._settings.interface, node.families)
+        except InputError as error:
+            raise _Rejoin(str(error)) from error
+        if underlay != node.underlay:
+            raise _Rejoin(f"the underlay has changed: {underlay}")
 
     def _concerns(self, event: Event, fabric: Fabric) -> bool:
         devices = fabric.claim.devices | {fabric.node.underlay.device}

@@ -73,7 +73,7 @@ def current() -> Namespace:
 def entered(namespace: Namespace | None) -> Iterator[None]:
     """This thread is in `namespace` inside the block: what it opens there (sockets, /proc/sys/net) belongs to it.
 
-    For synchronous blocks only: an `await` inside would let other tasks run in the wrong place. None stays where we are.
+    For synchronous blocks only: an `await` inside would let other tasks run in the wrong place. None: stays as it is.
     """
     if namespace is None:
         yield
@@ -109,13 +109,13 @@ def create(name: str) -> Path:
 
 
 def bind(path: Path, pid: int | None = None) -> None:
-    """Gives the network namespace of a process (of this thread by default) the name of an existing file. Raises `OSError`."""
+    """Names the network namespace of a process (of this thread by default) by an existing file. Raises `OSError`."""
     process = f"/proc/{pid}" if pid is not None else f"/proc/self/task/{threading.get_native_id()}"
     syscalls.mount(f"{process}/ns/net", str(path), flags=syscalls.MS_BIND)
 
 
 def prepare() -> None:
-    """Makes /run/netns the shared mount that `ip netns` expects: a name given or removed in one mount namespace is in all."""
+    """Makes /run/netns the shared mount that `ip netns` expects: a name is given or taken in all mount namespaces."""
     NAMED.mkdir(mode=0o755, parents=True, exist_ok=True)
     try:
         syscalls.mount("", str(NAMED), flags=syscalls.MS_SHARED | syscalls.MS_REC)

@@ -1,3 +1,4 @@
+# ruff: noqa: ANN401  (pyroute2 has no types)
 """Our messages, read by another implementation of netlink (pyroute2), and back by our own parsers."""
 
 from __future__ import annotations

@@ -83,7 +83,8 @@ def veth(
     up: bool = False,
 ) -> bytes:
     """A veth pair, each end made in its final namespace: `name` where the socket is, `peer` in the namespace behind the
-    descriptor. `up` is for the near end; the kernel refuses a peer that is made up, before its other end exists."""
+    descriptor. `up` is for the near end; the kernel refuses a peer that is made up, before its other end exists.
+    """
     common = u32(_MTU, mtu) if mtu is not None else b""
     far = _IFINFOMSG.pack(0, 0, 0, 0, 0, 0) + string(_IFNAME, peer) + u32(_NET_NS_FD, peer_namespace) + common
     far += attribute(_ADDRESS, peer_address.octets) if peer_address else b""

@@ -1,4 +1,4 @@
-"""RTM_*ROUTE: unicast routes (linux/rtnetlink.h). Routes with several next hops are nobody's that we know, and are passed over."""
+"""RTM_*ROUTE: unicast routes (linux/rtnetlink.h). Routes with several next hops are never ours, and are passed over."""
 
 from __future__ import annotations
 

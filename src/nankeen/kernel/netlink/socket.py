@@ -99,7 +99,7 @@ class NetlinkSocket:
             raise KernelError(str(failure), where=subject, errno=failure.errno)
 
     def dump(self, message: bytes) -> list[tuple[int, bytes]]:
-        """All answers to a dump request, as message type and body. Read again where the kernel's tables changed meanwhile."""
+        """All answers to a dump request, as message type and body; read again where the tables changed meanwhile."""
         for _ in range(_DUMP_ATTEMPTS):
             answers, whole = self._dump_once(message)
             if whole:
@@ -166,7 +166,8 @@ class NetlinkSocket:
 
     async def receive(self) -> bytes:
         """The next datagram that a multicast group brings, on the running event loop. Raises `OSError`; ENOBUFS means
-        that some were lost."""
+        that some were lost.
+        """
         self._socket.setblocking(False)
         return await asyncio.get_running_loop().sock_recv(self._socket, _READ_SIZE)
 
