@@ -74,13 +74,18 @@ def log_files(path: Path) -> tuple[Path, Path]:
 
 
 def _lock_holders(path: Path) -> list[str]:
-    """The processes that hold the file's locks against others, from /proc/locks (proc_locks(5))."""
+    """The processes that keep others from the file, as /proc/locks tells (proc_locks(5)); of other namespaces none."""
     files = {str(file.stat().st_ino) for file in (path, *log_files(path)) if file.exists()}
-    holders = []
+    holders = set()
     for line in Path("/proc/locks").read_text().splitlines():
         match line.split():
             case [_, "POSIX", _, "WRITE", pid, device, *_] if device.rpartition(":")[2] in files:
-                command = Path("/proc", pid, "comm")
-                name = command.read_text().strip() if command.exists() else "gone"
-                holders.append(f"process {pid} ({name})")
-    return sorted(set(holders))
+                holders.add(f"process {pid} ({_command(pid)})")
+    return sorted(holders)
+
+
+def _command(pid: str) -> str:
+    try:
+        return Path("/proc", pid, "comm").read_text().strip()
+    except OSError:
+        return "gone meanwhile"

@@ -43,12 +43,17 @@ def shell(database: Path, *statements: str) -> None:
 
 
 def replace(database: Path) -> None:
-    """Puts a new registry in the place of the old one."""
+    """Puts a new registry in the place of the old one, with a longer history, so that its revision gives nothing away."""
     new = database.with_name("new.db")
     create(new, CONFIG)
+    shell(new, "UPDATE registry SET revision = 50")
     for log in database.parent.glob("registry.db-*"):
         log.unlink()
     new.replace(database)
+
+
+def remove(database: Path) -> None:
+    database.unlink()
 
 
 def open_descriptors() -> int:
@@ -220,7 +225,7 @@ async def test_a_registry_that_is_replaced_is_read_anew(
 
 async def test_a_registry_that_is_removed_is_an_error(watch: AsyncIterator[Snapshot], database: Path) -> None:
     await anext(watch)
-    database.unlink()
+    remove(database)
     with pytest.raises(RegistryError, match="does not exist"):
         await anext(watch)
 
