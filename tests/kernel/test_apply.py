@@ -11,7 +11,7 @@ from nankeen.kernel.apply import apply, apply_or_raise
 from nankeen.model.address import HardwareAddress
 from nankeen.model.diff import Claim, diff
 from nankeen.model.errors import KernelError
-from nankeen.model.state import Address, Bridge, ForwardingEntry, Link, Neighbour, Route, State, Sysctl, Vxlan
+from nankeen.model.state import Address, Bridge, ForwardingEntry, Link, Neighbour, Object, Route, State, Sysctl, Vxlan
 
 if TYPE_CHECKING:
     from tests.kernel.conftest import Net
@@ -181,7 +181,7 @@ def test_what_hangs_on_a_device_that_is_not_there_is_refused_by_name(node: Net) 
 
 
 def test_a_thousand_peers_are_programmed_and_taken_down(node: Net) -> None:
-    peers = []
+    peers: list[Object] = []
     for number in range(1000):
         base = IPv4Address("10.5.0.0") + 64 * number
         mac = HardwareAddress((0x02_00_00_00_00_00 + number).to_bytes(6, "big"))

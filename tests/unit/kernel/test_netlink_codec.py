@@ -50,7 +50,7 @@ def address_in(found: Any, name: str) -> Any:
 @st.composite
 def routes(draw: st.DrawFn) -> Route:
     destination = draw(st.one_of(network4, network6))
-    addresses = ipv4 if destination.version == 4 else ipv6
+    addresses: st.SearchStrategy[Any] = ipv4 if destination.version == 4 else ipv6
     return Route(
         destination=destination,
         device=draw(devices),
