@@ -43,7 +43,7 @@ def shell(database: Path, *statements: str) -> None:
 
 
 def replace(database: Path) -> None:
-    """Puts a new registry in the place of the old one, with a longer history, so that its revision gives nothing away."""
+    """Puts a new registry in the place of the old one: with a longer history, so that its revision tells nothing."""
     new = database.with_name("new.db")
     create(new, CONFIG)
     shell(new, "UPDATE registry SET revision = 50")
