@@ -113,6 +113,12 @@ def test_a_route_by_the_underlay_is_ours_only_into_the_pod_network() -> None:
     assert told(diff(State(), observed, OURS)) == [f"- {to_pods}"]
 
 
+def test_a_route_that_came_with_an_address_goes_with_it() -> None:
+    came_along = Route(ip_network("10.5.1.0/24"), "flannel.1", protocol=PROTOCOL_KERNEL)
+    address = Address("flannel.1", ip_interface("10.5.1.0/24"))
+    assert told(diff(State([VTEP]), State([VTEP, address, came_along]), OURS)) == [f"- {address}"]
+
+
 def test_without_a_claim_nothing_is_removed() -> None:
     assert diff(State(), State([ETH0, VTEP, *path(2)]), NOTHING) == ()
 
