@@ -139,6 +139,15 @@ def dump() -> bytes:
     return message(RTM_GETLINK, 0, _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0, 0) + u32(_EXT_MASK, _EXT_SKIP_STATS))
 
 
+def get(index: int) -> bytes:
+    """Asks for one device.
+
+    Since Linux 6.8 that settles its operational state first: a link whose other end has just come up carries packets
+    from the answer on, and not from when a worker of the kernel finds the time.
+    """
+    return message(RTM_GETLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, 0, 0))
+
+
 def index_and_name(body: bytes) -> tuple[int, str]:
     """Which device a message is about."""
     index: int = _IFINFOMSG.unpack_from(body)[3]
