@@ -40,15 +40,16 @@ class Cluster:
     def build(self, topology: Topology, progress: Progress) -> None:
         """Builds it all; the record says so at the end. Raises `NankeenError` and `OSError`."""
         asyncio.run(self._prepare_registry(topology))
-        progress(
-            f"underlay: {_count(len(topology.switches), 'switch', 'switches')}, {_count(len(topology.nodes), 'node')}"
-        )
-        members = underlay.build(topology, lambda member: self.lab.member(member).namespaces.network.name)
-        progress(f"agents: {_count(len(topology.nodes), 'node')} over {topology.network.backend.type}")
-        for name in topology.nodes:
-            self._start_node(name, members[name])
-        progress(f"pods: {len(topology.pods)}")
-        self._start_pods(topology.pods, self.lab.nodes)
+        progress(f"underlay: {_count(topology.switches, 'switch', 'switches')}, {_count(topology.nodes, 'node')}")
+        networks = underlay.build(topology, lambda member: self.lab.member(member).namespaces.network.name)
+        for node in self.lab.nodes:
+            self._make_home(node, networks[node.name])
+        self._start_sandboxes(self.lab.pods)
+        progress(f"agents: {topology.network.backend.type}")
+        for node in self.lab.nodes:  # all in one go: one that starts alone is told of each other as it comes
+            self._start_agent(node)
+        progress(f"pods: {_count(topology.pods, 'pod')}")
+        self._serve_pods(topology.pods, self.lab.nodes)
         self.lab = replace(self.lab, phase="ready")
         record.save(self.lab)
 
@@ -61,7 +62,8 @@ class Cluster:
         self.lab = self.lab.with_pod(planned_pod(self.lab.name, name, on.name))
         record.save(self.lab)
         try:
-            self._start_pods([PodPlan(name, on.name, containers)], [on])
+            self._start_sandboxes([self.lab.pod(name)])
+            self._serve_pods([PodPlan(name, on.name, containers)], [on])
         except LabError:
             self._drop(name)
             raise
@@ -94,7 +96,7 @@ class Cluster:
                 os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
                 os.waitpid(pid, 0)
                 del self._agents[pid]
-        self._note_agent(standing, nodes.start_agent(self._homes[node], self.lab.registry, standing.interface))
+        self._start_agent(standing)
         record.save(self.lab)
         return self.lab.node(node).agent or 0
 
@@ -122,26 +124,33 @@ class Cluster:
         finally:
             registry.close()
 
-    def _start_node(self, name: str, network: Namespace) -> None:
-        node = self.lab.node(name)
-        home = self._homes[name] = NodeHome.make(name, node.directory, network)
-        node = replace(node, namespaces=home.namespaces(node.namespaces.network))
-        self._note_agent(node, nodes.start_agent(home, self.lab.registry, node.interface))
+    def _make_home(self, node: LabNode, network: Namespace) -> None:
+        home = self._homes[node.name] = NodeHome.make(node.name, node.directory, network)
+        self.lab = self.lab.with_node(replace(node, namespaces=home.namespaces(node.namespaces.network)))
+
+    def _start_agent(self, node: LabNode) -> None:
+        self._note_agent(node, nodes.start_agent(self._homes[node.name], self.lab.registry, node.interface))
 
     def _note_agent(self, node: LabNode, pid: int | None) -> None:
         if pid is not None:
             self._agents[pid] = node.name
         self.lab = self.lab.with_node(replace(node, agent=pid))
 
-    def _start_pods(self, plans: Sequence[PodPlan], at: Sequence[LabNode]) -> None:
-        """Starts pods, all nodes at work at once, and waits until those nodes have their routes."""
-        planned = {plan.name: plan for plan in plans}
-        for pod in pods.start_sandboxes([self.lab.pod(name) for name in planned], self.lab.directory):
+    def _start_sandboxes(self, planned: Sequence[LabPod]) -> None:
+        for pod in pods.start_sandboxes(planned, self.lab.directory):
             self.lab = self.lab.with_pod(pod)
+
+    def _serve_pods(self, plans: Sequence[PodPlan], at: Sequence[LabNode]) -> None:
+        """Attaches pods, all nodes at once, starts their containers, and waits until those nodes have their routes."""
+        planned = {plan.name: plan.containers for plan in plans}
         jobs = [self._at_node(node.name, node.name, partial(self._serve_node, node, planned)) for node in at]
-        for result in self._gather(jobs):
-            for name, answer in result.items():
-                self._note_attachment(name, answer, planned[name].containers)
+        starting: list[tuple[LabPod, list[pods.Starting]]] = []
+        for results in self._gather(jobs):
+            for name, result in results.items():
+                pod = self._note_attachment(self.lab.pod(name), result)
+                starting.append((pod, pods.start_containers(pod, planned[name], self.lab.directory)))
+        for pod, containers in starting:
+            self.lab = self.lab.with_pod(replace(pod, containers=tuple(pods.await_start(c) for c in containers)))
 
     def _serve_node(self, node: LabNode, planned: Iterable[str]) -> dict[str, Any]:
         """In the node: what its runtime does when it may, and the results by pod."""
@@ -151,12 +160,11 @@ class Cluster:
         await_peers(node.directory, len(self.lab.nodes) - 1)
         return results
 
-    def _note_attachment(self, name: str, result: dict[str, Any], containers: int) -> None:
+    def _note_attachment(self, pod: LabPod, result: dict[str, Any]) -> LabPod:
         addresses = tuple(ip_interface(address) for address in runtime.addresses(result))
-        pod = replace(self.lab.pod(name), addresses=addresses, result=json.dumps(result))
-        self.lab = self.lab.with_pod(pod)
-        started = pods.start_containers(pod, containers, self.lab.directory)
-        self.lab = self.lab.with_pod(replace(pod, containers=started))
+        attached = replace(pod, addresses=addresses, result=json.dumps(result))
+        self.lab = self.lab.with_pod(attached)
+        return attached
 
     def _at_node(self, node: str, what: str, work: Callable[[], object]) -> Job:
         home = self._homes[node]
@@ -200,5 +208,5 @@ def _network() -> runtime.NetworkList:
     return network
 
 
-def _count(number: int, singular: str, plural: str = "") -> str:
-    return f"{number} {singular if number == 1 else plural or singular + 's'}"
+def _count(items: Sequence[object], singular: str, plural: str = "") -> str:
+    return f"{len(items)} {singular if len(items) == 1 else plural or singular + 's'}"

@@ -130,7 +130,7 @@ class Lab:
             if member.name == name:
                 return member
         remedy = f"see `nankeen lab status --name {self.name}`"
-        raise LabError(f"has no {name!r}", where=f"lab {self.name}", remedy=remedy)
+        raise LabError(f"there is no {name!r} in it", where=f"lab {self.name}", remedy=remedy)
 
     def pod(self, name: str) -> LabPod:
         """The pod of that name. Raises `LabError`."""

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,11 +31,26 @@ def start_sandboxes(pods: Iterable[LabPod], logs: Path) -> list[LabPod]:
     return [_sandbox(pod, pid, ready, logs / f"{pod.name}.log") for pod, pid, ready in started]
 
 
-def start_containers(pod: LabPod, count: int, logs: Path) -> tuple[LabContainer, ...]:
-    """Starts containers `c1…` in a pod and waits until each answers. Raises `LabError`."""
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """A container that was started and will tell when it answers."""
+
+    container: LabContainer
+    ready: int
+    """The descriptor that it tells it on."""
+    log: Path
+
+
+def start_containers(pod: LabPod, number: int, logs: Path) -> list[Starting]:
+    """Starts containers `c1…` in a pod."""
     log = logs / f"{pod.name}.log"
-    started = [_start_container(pod, f"c{i}", FIRST_PORT + i - 1, log) for i in range(1, count + 1)]
-    return tuple(_ready_container(container, ready, log) for container, ready in started)
+    return [_start_container(pod, f"c{i}", FIRST_PORT + i - 1, log) for i in range(1, number + 1)]
+
+
+def await_start(starting: Starting) -> LabContainer:
+    """The container, as soon as it answers. Raises `LabError`."""
+    _await(starting.ready, f"container {starting.container.name}", starting.log)
+    return starting.container
 
 
 def stop(pod: LabPod) -> None:
@@ -86,7 +101,7 @@ def _pause(pod: LabPod) -> int:
     return int(pod.namespaces.ipc.parts[2])
 
 
-def _start_container(pod: LabPod, name: str, port: int, log: Path) -> tuple[LabContainer, int]:
+def _start_container(pod: LabPod, name: str, port: int, log: Path) -> Starting:
     ready, tell = os.pipe()
     ours = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     joined = [os.open(f"/proc/{_pause(pod)}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("net", "ipc", "uts")]
@@ -108,12 +123,7 @@ def _start_container(pod: LabPod, name: str, port: int, log: Path) -> tuple[LabC
     finally:
         for descriptor in (tell, ours, *joined):
             os.close(descriptor)
-    return LabContainer(name, pid, port), ready
-
-
-def _ready_container(container: LabContainer, ready: int, log: Path) -> LabContainer:
-    _await(ready, f"container {container.name}", log)
-    return container
+    return Starting(LabContainer(name, pid, port), ready, log)
 
 
 def _await(ready: int, what: str, log: Path) -> None:
