@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import re
 import stat
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -29,6 +30,8 @@ LOCK_SECONDS = 10.0
 """How long another process may hold the lock before a request is refused."""
 _LOCK_PAUSE = 0.005
 _DRAFT = ".nankeen"
+_ADDRESS = re.compile(r"[0-9a-f.:]+")
+"""What is worth opening; many names are looked at, and few are the right one."""
 _MAX_HOLDER = 1024
 """Longest content that is read, in bytes: a container ID and an interface name are far shorter."""
 
@@ -122,19 +125,19 @@ class AddressStore:
         return True
 
     def _held(self, attachment: Attachment) -> tuple[IPAddress, ...]:
-        entries = [(address, content.strip()) for address, content in self._entries()]
-        held = [address for address, content in entries if content == attachment.content]
-        if not held:  # host-local before 0.7 knew of no interface
-            held = [address for address, content in entries if content == attachment.container.encode()]
+        entries = list(self._entries())
+        names = [name for name, content in entries if content == attachment.content]
+        if not names:  # host-local before 0.7 knew of no interface
+            names = [name for name, content in entries if content == attachment.container.encode()]
+        held = [address for name in names if (address := _parse(name)) is not None]
         return tuple(sorted(held, key=lambda address: (address.version, address)))
 
-    def _entries(self) -> Iterator[tuple[IPAddress, bytes]]:
-        """Files named as host-local names an address; whatever else lies here is none of ours."""
+    def _entries(self) -> Iterator[tuple[str, bytes]]:
+        """Files named as an address may be, and what they say; whatever else lies here is none of ours."""
         with os.scandir(self._directory) as entries:
             for entry in entries:
-                address = _parse(entry.name)
-                if address is not None and entry.is_file(follow_symlinks=False):
-                    yield address, _read(entry.path)
+                if _ADDRESS.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                    yield entry.name, _read(entry.path).strip()
 
     def _unlink(self, addresses: Sequence[IPAddress]) -> None:
         for address in addresses:
@@ -147,7 +150,15 @@ class AddressStore:
             return None
 
     def _write_last_reserved(self, index: int, address: IPAddress) -> None:
-        self._write_draft(str(address).encode()).replace(self._directory / f"last_reserved_ip.{index}")
+        """Written over in place: half of it is no harm, and some file systems take a millisecond to replace a file."""
+        content = str(address).encode()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(self._directory / f"last_reserved_ip.{index}", flags, 0o600)
+        try:
+            os.write(descriptor, content)
+            os.ftruncate(descriptor, len(content))
+        finally:
+            os.close(descriptor)
 
     def _write_draft(self, content: bytes) -> Path:
         """A complete file without its name yet. One is enough, under the lock.
