@@ -119,6 +119,19 @@ class Fields:
             raise self.refusal(key, "it must be an object: {…}")
         return Fields(value, self._where, self._error, f"{self._prefix}{key}.")
 
+    def objects(self, key: str, most: int) -> list[Fields]:
+        """The objects of a list, `most` at most; none where there is no list."""
+        value = self.raw(key)
+        if value is None:
+            return []
+        if not isinstance(value, list) or len(value) > most or not all(isinstance(item, dict) for item in value):
+            raise self.refusal(key, f"it must be a list of at most {most} objects")
+        return [
+            Fields(item, self._where, self._error, f"{self._prefix}{key}[{number}].")
+            for number, item in enumerate(value)
+            if isinstance(item, dict)
+        ]
+
     def besides(self, *keys: str) -> dict[str, JSON]:
         """All members but these, spelled as they were found."""
         known = {key.casefold() for key in keys}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nankeen.model.address import Family, IPAddress, IPNetwork, family_of
 
@@ -33,6 +33,15 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """Another backend that a node can receive on, besides the one its lease names first."""
+
+    backend: str
+    data: tuple[str | None, ...]
+    """What that backend needs to know, for each endpoint of the lease in its order: see `Reach.data`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """What one node holds. `endpoints` has at most one of each family, IPv4 first."""
 
@@ -41,10 +50,24 @@ class Lease:
     endpoints: tuple[Endpoint, ...]
     expires: float | None = None
     """Unix time in seconds; None for a reservation, which does not expire."""
+    offers: tuple[Offer, ...] = ()
+    """The other backends that the node receives on. Flannel knows none: its nodes offer nothing more."""
 
     def endpoint(self, family: Family) -> Endpoint | None:
         """The lease's part of that family, if it has one."""
         return next((endpoint for endpoint in self.endpoints if endpoint.family is family), None)
+
+    @property
+    def ways(self) -> tuple[Lease, ...]:
+        """The lease as it reads for each backend that the node can receive on, the one it names first first."""
+        return (self, *(self._by(offer) for offer in self.offers))
+
+    def _by(self, offer: Offer) -> Lease:
+        endpoints = tuple(
+            replace(endpoint, reach=replace(endpoint.reach, data=data))
+            for endpoint, data in zip(self.endpoints, offer.data, strict=True)
+        )
+        return replace(self, backend=offer.backend, endpoints=endpoints, offers=())
 
     @property
     def subnets(self) -> tuple[IPNetwork, ...]:

@@ -6,7 +6,10 @@
 
     {"PublicIP":"10.99.0.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"3e:6d:0f:c1:4e:b2"}}
 
-Neither holds the node's name or the expiry: the registry knows them.
+Neither holds the node's name or the expiry: the registry knows them. A node that receives on several backends tells of
+the others in a member of our own, which flannel passes over:
+
+    "Offers":[{"BackendType":"host-gw"}]
 """
 
 from __future__ import annotations
@@ -17,10 +20,13 @@ from collections.abc import Sequence
 from nankeen.model.address import Family, IPAddress, IPNetwork, parse_address, parse_network
 from nankeen.model.errors import InputError
 from nankeen.model.gojson import Fields, compact, escape, parse_object
-from nankeen.model.lease import Endpoint, Lease, Reach
+from nankeen.model.lease import Endpoint, Lease, Offer, Reach
 
 LONGEST = 64 * 1024
 """Characters of a value at most; a real one has fewer than 300."""
+
+MOST_OFFERS = 8
+"""Other backends of one node at most; there are fewer kinds."""
 
 _IPV4 = r"[0-9.]{7,15}-[0-9]{1,2}"
 _IPV6 = r"[0-9a-f:]{2,39}-[0-9]{1,3}"
@@ -44,6 +50,18 @@ def encode(lease: Lease) -> str:
         for endpoint in lease.endpoints
         if endpoint.reach.data is not None
     ]
+    if lease.offers:
+        members.append(f'"Offers":[{",".join(_encode_offer(lease, offer) for offer in lease.offers)}]')
+    return "{" + ",".join(members) + "}"
+
+
+def _encode_offer(lease: Lease, offer: Offer) -> str:
+    members = [f'"BackendType":{compact(offer.backend)}']
+    members += [
+        f'"{_DATA[endpoint.family]}":{escape(data)}'
+        for endpoint, data in zip(lease.endpoints, offer.data, strict=True)
+        if data is not None
+    ]
     return "{" + ",".join(members) + "}"
 
 
@@ -59,7 +77,13 @@ def decode(text: str | bytes, subnets: Sequence[IPNetwork], node: str, expires: 
         for subnet in subnets
         if subnet.version == family.value
     )
-    return Lease(node, fields.string("BackendType"), endpoints, expires)
+    families = [endpoint.family for endpoint in endpoints]
+    offers = tuple(_offer(item, families, where) for item in fields.objects("Offers", MOST_OFFERS))
+    return Lease(node, fields.string("BackendType"), endpoints, expires, offers)
+
+
+def _offer(fields: Fields, families: Sequence[Family], where: str) -> Offer:
+    return Offer(fields.string("BackendType"), tuple(_data(fields, family, where) for family in families))
 
 
 def key(subnets: Sequence[IPNetwork]) -> str:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from nankeen.model.address import IPNetwork
 from nankeen.model.errors import InputError
-from nankeen.model.lease import Lease, Reach
+from nankeen.model.lease import Lease, Offer, Reach
 from nankeen.model.netconf import NetworkConfig
 
 
@@ -35,11 +35,16 @@ class Registry(Protocol):
         """The network configuration; raises `ConfigError` where it is missing or wrong."""
 
     async def acquire(
-        self, node: str, backend: str, reaches: Sequence[Reach], previous: Sequence[IPNetwork] = ()
+        self,
+        node: str,
+        backend: str,
+        reaches: Sequence[Reach],
+        previous: Sequence[IPNetwork] = (),
+        offers: Sequence[Offer] = (),
     ) -> Lease:
-        """The node's lease: its own again where it has one that fits the configuration (with `backend` and `reaches`
-        brought up to date), else the `previous` subnets where they are free, else free ones. One subnet for each family
-        of the configuration. Raises `LeaseError` when the pool is used up.
+        """The node's lease: its own again where it has one that fits the configuration (with `backend`, `reaches` and
+        `offers` brought up to date), else the `previous` subnets where they are free, else free ones. One subnet for
+        each family of the configuration. Raises `LeaseError` when the pool is used up.
         """
 
     async def renew(self, lease: Lease) -> Lease:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from sqlite3 import Connection
 
 from nankeen.model.address import IPNetwork, family_of
 from nankeen.model.errors import InputError, LeaseError
-from nankeen.model.lease import LEASE_SECONDS, Endpoint, Lease, Reach
+from nankeen.model.lease import LEASE_SECONDS, Endpoint, Lease, Offer, Reach
 from nankeen.model.leasevalue import decode, encode, key, parse_key
 from nankeen.model.netconf import NetworkConfig, Pool
 from nankeen.registry import Snapshot
@@ -67,9 +68,16 @@ class SqliteRegistry:
         await self._file.write(lambda table: table.execute("UPDATE registry SET config = ?", (text,)))
 
     async def acquire(
-        self, node: str, backend: str, reaches: Sequence[Reach], previous: Sequence[IPNetwork] = ()
+        self,
+        node: str,
+        backend: str,
+        reaches: Sequence[Reach],
+        previous: Sequence[IPNetwork] = (),
+        offers: Sequence[Offer] = (),
     ) -> Lease:
-        return await self._file.write(lambda table: self._acquire(table, node, backend, reaches, previous))
+        return await self._file.write(
+            lambda table: self._acquire(table, Lease(node, backend, (), offers=tuple(offers)), reaches, previous)
+        )
 
     async def renew(self, lease: Lease) -> Lease:
         return await self._file.write(lambda table: self._renew(table, lease))
@@ -105,12 +113,12 @@ class SqliteRegistry:
     def _acquire(
         self,
         table: Connection,
-        node: str,
-        backend: str,
+        wanted: Lease,
         reaches: Sequence[Reach],
         previous: Sequence[IPNetwork],
     ) -> Lease:
-        config = _config(table)
+        """The lease that is wanted, with the subnets it gets."""
+        config, node = _config(table), wanted.node
         own, reserved = _leased(table, node), _reserved(table, node)
         self._drop_expired(table)
         taken = [subnet for _, subnets in _held_by_others(table, node) for subnet in subnets]
@@ -118,7 +126,7 @@ class SqliteRegistry:
             Endpoint(self._choose(pool, (*own, *reserved, *previous), taken), _reach(pool, node, reaches))
             for pool in config.pools
         )
-        return self._store(table, Lease(node, backend, endpoints), reserved)
+        return self._store(table, replace(wanted, endpoints=endpoints), reserved)
 
     def _choose(self, pool: Pool, wanted: Sequence[IPNetwork], taken: Sequence[IPNetwork]) -> IPNetwork:
         """The first wanted subnet that fits the pool and is free, else the first free one of the pool."""

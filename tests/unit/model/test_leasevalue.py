@@ -1,4 +1,5 @@
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from nankeen.model.address import IPNetwork
 from nankeen.model.errors import InputError
-from nankeen.model.lease import Endpoint, Lease, Reach
+from nankeen.model.lease import Endpoint, Lease, Offer, Reach
 from nankeen.model.leasevalue import LONGEST, decode, encode, key, parse_key
 
 V4, V6 = ip_network("10.5.44.0/24"), ip_network("fc00:5:0:60::/64")
@@ -41,6 +42,18 @@ BYTE_FOR_BYTE = [
     (
         lease(Endpoint(V4, Reach(ip_address("10.99.0.1"))), backend="host-gw"),
         '{"PublicIP":"10.99.0.1","PublicIPv6":null,"BackendType":"host-gw"}',
+    ),
+    (
+        replace(lease(ENDPOINT, ENDPOINT6), offers=(Offer("host-gw", (None, None)), Offer("vxlan", (DATA6, DATA)))),
+        '{"PublicIP":"10.99.0.1","PublicIPv6":"fd99::1","BackendType":"vxlan","BackendData":'
+        + DATA
+        + ',"BackendV6Data":'
+        + DATA6
+        + ',"Offers":[{"BackendType":"host-gw"},{"BackendType":"vxlan","BackendData":'
+        + DATA6
+        + ',"BackendV6Data":'
+        + DATA
+        + "}]}",
     ),
     (lease(Endpoint(V4, Reach(ip_address("10.99.0.1"))), backend=""), '{"PublicIP":"10.99.0.1","PublicIPv6":null}'),
     (
@@ -180,3 +193,20 @@ def test_no_key_raises_anything_but_an_input_error(text: str) -> None:
     except InputError:
         return
     assert key(subnets) == text
+
+
+def test_a_lease_reads_as_one_way_for_each_backend_that_its_node_receives_on() -> None:
+    offered = replace(lease(ENDPOINT, ENDPOINT6), offers=(Offer("host-gw", (None, None)),))
+    first, second = offered.ways
+    assert first == offered
+    assert (second.backend, second.subnets) == ("host-gw", offered.subnets)
+    assert [endpoint.reach for endpoint in second.endpoints] == [
+        Reach(ip_address("10.99.0.1")),
+        Reach(ip_address("fd99::1")),
+    ]
+
+
+@pytest.mark.parametrize("offers", ['"host-gw"', "{}", "[1]", "[" + ",".join(["{}"] * 9) + "]", '[{"BackendType":1}]'])
+def test_offers_that_are_none_are_refused(offers: str) -> None:
+    with pytest.raises(InputError, match="Offers"):
+        decode(f'{{"PublicIP":"10.99.0.1","Offers":{offers}}}', [V4], "node1", None)
