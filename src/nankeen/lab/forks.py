@@ -42,6 +42,7 @@ class Job:
     """The descriptor that it answers on."""
     what: str
     """What it does, in words: where an error of it happened."""
+    log: Path
 
     @classmethod
     def start(cls, what: str, work: Callable[[], object], log: Path, keep: Collection[int] = ()) -> Job:
@@ -58,7 +59,7 @@ class Job:
 
         pid = fork(what, run, log, (reply, *keep))
         os.close(reply)
-        return cls(pid, answer, what)
+        return cls(pid, answer, what, log)
 
     def result(self) -> Any:  # noqa: ANN401 (what JSON can say)
         """Waits for the answer and ends the job. Raises `LabError`."""
@@ -66,7 +67,7 @@ class Job:
             text = file.read()
         os.waitpid(self.pid, 0)
         if not text:
-            raise LabError("ended without an answer", where=self.what)
+            raise LabError(f"ended without an answer: {last_words(self.log)}", where=self.what)
         answer = json.loads(text)
         if "problem" in answer:
             raise LabError(answer["problem"], where=answer["where"] or self.what, remedy=answer["remedy"])

@@ -6,7 +6,7 @@ same diff as a node.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_network
 
 from nankeen.kernel import namespace
@@ -16,13 +16,20 @@ from nankeen.kernel.netlink import link
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.kernel.observe import indexes, observe
 from nankeen.lab.topology import Cable, Topology
-from nankeen.model.address import Family, IPAddress, IPInterface, family_of
+from nankeen.model.address import Family, HardwareAddress, IPAddress, IPInterface, family_of
 from nankeen.model.diff import diff
 from nankeen.model.errors import KernelError
-from nankeen.model.state import Address, Bridge, Device, Link, Object, Route, State, Sysctl, Veth
+from nankeen.model.state import Address, Bridge, Device, Link, Neighbour, Object, Route, State, Sysctl, Veth
+
+Addresses = Mapping[Cable, tuple[IPInterface, ...]]
 
 BRIDGE = "br0"
 """The device of a switch; its ports are named by the topology."""
+
+LEARNED = 16
+"""Up to so many members of a switch find each other by ARP and neighbour discovery. More are told of each other: all
+namespaces of a machine share one table of learned neighbours, which holds 1024 (gc_thresh3, arp(7)) and drops packets
+when it is full."""
 
 _FORWARDING = {Family.IPV4: "net/ipv4/ip_forward", Family.IPV6: "net/ipv6/conf/all/forwarding"}
 _LOOPBACK = Link("lo", Device(""))
@@ -35,24 +42,45 @@ def build(topology: Topology, name_of: Callable[[str], str]) -> dict[str, Namesp
     """
     members = (*topology.switches, *topology.routers, *topology.nodes)
     namespaces = {member: Namespace.open(namespace.create(name_of(member))) for member in members}
-    for switch in topology.switches:
-        _build_switch(namespaces[switch], topology.cables_of(switch), namespaces)
     addresses, gateways = topology.addresses(), topology.gateways()
-    for router in topology.routers:
-        plugged = {cable: addresses[cable] for cable in topology.cables_of(router)}
-        _bring_up(namespaces[router], plugged, _forwarding(topology.families))
-    for cable in topology.cables:
-        if cable.member in topology.nodes:
-            default = _default_routes(cable.interface, gateways.get(cable.switch, ()))
-            _bring_up(namespaces[cable.member], {cable: addresses[cable]}, default)
+    hardware = {cable: HardwareAddress(b"\x02\x00" + i.to_bytes(4)) for i, cable in enumerate(addresses, 1)}
+    for switch in topology.switches:
+        _build_switch(namespaces[switch], topology.cables_of(switch), namespaces, hardware)
+    neighbours = {switch: _neighbours(topology.cables_of(switch), addresses, hardware) for switch in topology.switches}
+    for member in (*topology.routers, *topology.nodes):
+        plugged = {cable: addresses[cable] for cable in topology.cables_of(member)}
+        more: list[Object] = [n for cable in plugged for n in neighbours[cable.switch](cable)]
+        if member in topology.routers:
+            more += _forwarding(topology.families)
+        else:
+            more += [r for cable in plugged for r in _default_routes(cable.interface, gateways.get(cable.switch, ()))]
+        _bring_up(namespaces[member], plugged, more)
     return namespaces
 
 
-def _build_switch(home: Namespace, cables: Iterable[Cable], namespaces: dict[str, Namespace]) -> None:
+def _neighbours(
+    cables: Sequence[Cable], addresses: Addresses, hardware: Mapping[Cable, HardwareAddress]
+) -> Callable[[Cable], list[Neighbour]]:
+    """What the member at one of a switch's cables has to be told of the others."""
+    if len(cables) <= LEARNED:
+        return lambda _: []
+    return lambda own: [
+        Neighbour(own.interface, interface.ip, hardware[cable])
+        for cable in cables
+        if cable != own
+        for interface in addresses[cable]
+    ]
+
+
+def _build_switch(
+    home: Namespace,
+    cables: Sequence[Cable],
+    namespaces: Mapping[str, Namespace],
+    hardware: Mapping[Cable, HardwareAddress],
+) -> None:
     with NetlinkSocket(home) as socket:
         _bring_to(home, socket, State([_LOOPBACK, Link(BRIDGE, Bridge())]))
         bridge = indexes(socket)[BRIDGE]
-        plugged = list(cables)
         pairs = [
             link.veth(
                 cable.port,
@@ -60,17 +88,18 @@ def _build_switch(home: Namespace, cables: Iterable[Cable], namespaces: dict[str
                 namespaces[cable.member].descriptor,
                 mtu=cable.mtu,
                 master=bridge,
+                peer_address=hardware[cable],
                 up=True,
             )
-            for cable in plugged
+            for cable in cables
         ]
         for failure in socket.batch(pairs):
-            cable = plugged[failure.index]
+            cable = cables[failure.index]
             where = f"{cable.switch}:{cable.port}"
             raise KernelError(f"cannot plug in {cable.member}: {failure}", where=where, errno=failure.errno)
 
 
-def _bring_up(home: Namespace, plugged: dict[Cable, tuple[IPInterface, ...]], more: Iterable[Object]) -> None:
+def _bring_up(home: Namespace, plugged: Addresses, more: Iterable[Object]) -> None:
     """Gives interfaces their addresses. Settings come first: they are about what happens when the device is set up."""
     families = {family_of(interface) for interfaces in plugged.values() for interface in interfaces}
     settings = [
