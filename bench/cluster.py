@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.process import NK, run
+from nankeen.model.errors import NankeenError
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,16 @@ def lab(*, nodes: int, pods: int, backend: str = "vxlan") -> Iterator[Lab]:
         run((NK, "lab", "down", "--name", name))
 
 
+def need_root() -> None:
+    """Raises `NankeenError` for other users: what a row is held against works outside of any user namespace."""
+    if os.geteuid() != 0:
+        raise NankeenError("what this is held against needs root", remedy="use sudo ./nk bench")
+
+
 @contextmanager
 def namespace() -> Iterator[str]:
     """A network namespace with loopback up, by its name. Needs root."""
+    need_root()
     name = f"nankeen-bench-{os.getpid()}"
     run(("ip", "netns", "add", name))
     try:

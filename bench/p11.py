@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 
+from bench.cluster import need_root
 from bench.process import NK, run
 from bench.row import Measure, Reach, Row
-from nankeen.model.errors import NankeenError
 
 _NODES = 50
 _ORDINARY = 65534
@@ -38,7 +38,7 @@ def _lab_times(round_number: int, *, ordinary: bool) -> tuple[float, float]:
 
 
 def _as(*, ordinary: bool) -> Sequence[str]:
-    if not ordinary or os.geteuid() != 0:
+    if not ordinary:
         return ()
     return ("setpriv", f"--reuid={_ORDINARY}", f"--regid={_ORDINARY}", "--clear-groups", "--")
 
@@ -82,8 +82,7 @@ def _remove(prefix: str) -> Iterator[str]:
 
 @contextmanager
 def _prepare(*, ordinary: bool, part: int) -> Iterator[Measure]:
-    if os.geteuid() != 0:
-        raise NankeenError("the script it is held against needs root", where="P11", remedy="sudo ./nk bench P11")
+    need_root()
     yield lambda number: (_lab_times(number, ordinary=ordinary)[part], _script_times(number)[part])
 
 
