@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 
@@ -49,8 +50,13 @@ def verify(name: str, sample: int | None, *, as_json: bool) -> int:
     if as_json:
         print_json(document(report))
     else:
-        print_report(report, Console(highlight=False))
+        print_report(report, console())
     return 0 if report.holds else 1
+
+
+def console() -> Console:
+    """Where people read: the terminal, or else 100 columns without colours."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 100)
 
 
 def document(report: Report) -> dict[str, object]:
@@ -78,16 +84,16 @@ def document(report: Report) -> dict[str, object]:
     }
 
 
-def print_report(report: Report, console: Console) -> None:
+def print_report(report: Report, out: Console) -> None:
     """The report for people: a table of what was proven, then every finding, then the verdict."""
-    console.print(_table(report))
+    out.print(_table(report))
     groups = list(_grouped(report.findings))
     for subject, expected, seen in groups[:_SHOWN_FINDINGS]:
-        console.print(Text.assemble(("  ✗ ", "red"), (subject, "bold")))
-        console.print(textwrap.indent(textwrap.fill(f"expected {expected}; {seen}", console.width - 6), " " * 6))
+        out.print(Text.assemble(("  ✗ ", "red"), (subject, "bold")))
+        out.print(textwrap.indent(textwrap.fill(f"expected {expected}; {seen}", out.width - 6), " " * 6))
     if len(groups) > _SHOWN_FINDINGS:
-        console.print(f"  … and {len(groups) - _SHOWN_FINDINGS} more: --json names them all")
-    console.print(_verdict(report))
+        out.print(f"  … and {len(groups) - _SHOWN_FINDINGS} more: --json names them all")
+    out.print(_verdict(report))
 
 
 def _matter(matter: Matter) -> dict[str, object]:
@@ -104,7 +110,7 @@ def _table(report: Report) -> Table:
     title = f"lab {report.cluster}: {report.nodes} nodes, {report.pods} pods, {families}"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1), pad_edge=True)
     table.add_column("")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for family in report.families:
         for number, protocol in enumerate(Protocol):
             table.add_column(f"{'' if number else family}\n{protocol.value}", justify="right", header_style="dim")
@@ -125,13 +131,13 @@ def _mark(tallies: Iterable[Tally]) -> Text:
 
 
 def _cell(tallies: Iterable[Tally], family: Family, protocol: Protocol) -> Text:
-    """How often it was proven; of how often it was tried, where it failed. What has no protocol stands in the first."""
+    """How often it was proven, or how often it failed. What has no protocol stands in the first column."""
     shown = (protocol, None) if protocol is Protocol.ICMP else (protocol,)
     found = [tally for tally in tallies if tally.matter.family is family and tally.matter.protocol in shown]
     if not found:
         return Text("")
     proven, failed = sum(tally.proven for tally in found), sum(tally.failed for tally in found)
-    return Text(f"{proven}/{proven + failed}", "red") if failed else Text(str(proven))
+    return Text(f"{failed} ✗", "red") if failed else Text(str(proven))
 
 
 def _grouped(findings: Iterable[Finding]) -> Iterator[tuple[str, str, str]]:

@@ -16,7 +16,7 @@ class Exchange:
     It is settled when the answer has come back and it is known who received the request, or when it is refused.
     """
 
-    __slots__ = ("_asker", "_by", "_outcome", "_replied", "_source", "_started", "nonce", "settled")
+    __slots__ = ("_asker", "_by", "_delayed", "_outcome", "_replied", "_source", "_started", "nonce", "settled")
 
     def __init__(self, nonce: bytes, asker: str) -> None:
         loop = asyncio.get_running_loop()
@@ -25,6 +25,7 @@ class Exchange:
         self.settled: asyncio.Future[None] = loop.create_future()
         self._started = loop.time()
         self._outcome: Outcome | None = None
+        self._delayed: Refused | None = None
         self._replied = False
         self._by: str | None = None
         self._source: IPAddress | None = None
@@ -46,6 +47,10 @@ class Exchange:
             self._outcome = refused if to == self._asker else replace(refused, answerer=to)
             self.settled.set_result(None)
 
+    def delayed(self, refused: Refused) -> None:
+        """The request could not be sent just now. That is the outcome if it never is."""
+        self._delayed = refused
+
     def outcome(self) -> Outcome:
         """What is known by now."""
         if self._outcome is not None:
@@ -53,7 +58,7 @@ class Exchange:
         seconds = asyncio.get_running_loop().time() - self._started
         if self._replied:
             return Answered(seconds, self._by, self._source)
-        return Silent(seconds, self._by, self._source)
+        return self._delayed or Silent(seconds, self._by, self._source)
 
     def _settle_if_whole(self) -> None:
         if self._replied and self._by is not None and not self.settled.done():

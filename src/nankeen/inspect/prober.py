@@ -6,8 +6,8 @@ import asyncio
 import os
 import resource
 import struct
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from typing import Self
 
 from nankeen.inspect.exchange import Exchange, Exchanges
@@ -21,8 +21,11 @@ from nankeen.model.address import Family
 WAITS = (0.25, 0.75, 1.0, 1.5)
 """Seconds after which a probe is sent again, and at last given up: a full queue on the way may lose one, and a router
 needs three seconds to find that a neighbour does not answer (RFC 4861 §10)."""
-_WINDOW = 512
+_WINDOW = 2048
 """Probes under way at once."""
+_EAGER = 512
+"""Of those, the ones in their first wait: sending all at once would overflow queues. Where nothing answers, the
+others go on waiting meanwhile."""
 
 _TOKEN_LENGTH = 8
 _NUMBER = struct.Struct("!I")
@@ -35,6 +38,7 @@ class Prober:
         self._cluster = cluster
         self._token = os.urandom(_TOKEN_LENGTH)
         self._sent = 0
+        self._eager = asyncio.Semaphore(_EAGER)
         self._exchanges: Exchanges = {}
         self._stations: dict[tuple[str, Family], Station] = {}
         self._stack = ExitStack()
@@ -70,13 +74,27 @@ class Prober:
             observations[number] = await self._observe(probe)
 
     async def _observe(self, probe: Probe) -> Observation:
-        exchange = Exchange(self._next_nonce(), probe.pair.source.name)
-        self._exchanges[exchange.nonce] = exchange
+        async with self._first_wait():
+            exchange = Exchange(self._next_nonce(), probe.pair.source.name)
+            self._exchanges[exchange.nonce] = exchange
+            try:
+                await self._ask(exchange, probe)
+                return Observation(probe, exchange.outcome())
+            finally:
+                del self._exchanges[exchange.nonce]
+
+    @asynccontextmanager
+    async def _first_wait(self) -> AsyncIterator[None]:
+        """Takes one of the eager probes' places, and gives it back after the block or after the first wait."""
+        await self._eager.acquire()
+        held = ExitStack()
+        held.callback(self._eager.release)
+        timer = asyncio.get_running_loop().call_later(WAITS[0], held.close)
         try:
-            await self._ask(exchange, probe)
-            return Observation(probe, exchange.outcome())
+            yield
         finally:
-            del self._exchanges[exchange.nonce]
+            timer.cancel()
+            held.close()
 
     async def _ask(self, exchange: Exchange, probe: Probe) -> None:
         pair = probe.pair

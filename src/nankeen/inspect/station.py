@@ -127,8 +127,9 @@ class Station:
             try:
                 sock.sendto(packet, address)
             except OSError as error:
-                if error.errno in _TRANSIENT:
-                    return  # as good as lost on the way; the probe is sent again
+                if error.errno is not None and error.errno in _TRANSIENT:
+                    exchange.delayed(local_refusal(error.errno))  # the probe will be sent again
+                    return
                 foreign, own = self._take_errors(sock)
                 if own is not None or not foreign:
                     exchange.refused(self._party.name, own.refused if own else local_refusal(error.errno or 0))

@@ -113,7 +113,7 @@ def _container_route(journey: Journey) -> Step:
         tells = f"{journey.destination} is on the pod's own network: the packet leaves by {route.device} straight to it"
     else:
         bridge = _device_of(journey.node.state, route.gateway)
-        tells = f"the packet leaves by {route.device} to the next hop {route.gateway}: {bridge} on {journey.node.name}"
+        tells = f"The packet leaves by {route.device} to the next hop {route.gateway}: {bridge} on {journey.node.name}"
     return Step("Container route", journey.pod.name, _show_route(journey.destination), _line(route), tells)
 
 
@@ -123,7 +123,7 @@ def _host_route(journey: Journey, route: Route | None) -> Step:
     elif route.gateway is None:
         tells = f"{route.destination} is on {journey.node.name} itself, behind {route.device}"
     else:
-        tells = f"all of {route.destination} is behind {route.device}, next hop {route.gateway}"
+        tells = f"All of {route.destination} is behind {route.device}, next hop {route.gateway}"
     return Step("Host route", journey.node.name, _show_route(journey.destination), _line(route), tells)
 
 
@@ -137,9 +137,9 @@ def _through_vxlan(journey: Journey, link: Link, vxlan: Vxlan, gateway: IPAddres
         node.name,
         f"ip neigh show dev {device}",
         _line(neighbour),
-        f"the VTEP that holds {gateway} has the address {vtep}: the inner frame is addressed to it"
+        f"The VTEP that holds {gateway} has the address {vtep}; the inner frame goes to that"
         if vtep
-        else f"no neighbour entry tells the VTEP that holds {gateway}",
+        else f"No neighbour entry tells the VTEP that holds {gateway}",
         inner,
     )
     if vtep is None:
@@ -152,7 +152,7 @@ def _through_vxlan(journey: Journey, link: Link, vxlan: Vxlan, gateway: IPAddres
         node.name,
         f"ip -d link show {device}",
         _line(link),
-        f"the frame is wrapped once more, with VNI {vxlan.vni}, into UDP and IP that the underlay can carry",
+        _wrapping(vxlan, headers, link),
         headers,
     )
     yield Step(
@@ -160,10 +160,19 @@ def _through_vxlan(journey: Journey, link: Link, vxlan: Vxlan, gateway: IPAddres
         node.name,
         f"bridge fdb show dev {device}",
         _line(entry),
-        f"that VTEP is at {peer}, {journey.peer_node.name}: UDP port {vxlan.port}, out by {_way_out(node, peer, vxlan)}"
+        f"That VTEP is at {peer}, {journey.peer_node.name}: UDP port {vxlan.port}, out by {_way_out(node, peer, vxlan)}"
         if peer
-        else f"no forwarding entry tells the node where the VTEP {vtep} is",
+        else f"No forwarding entry tells the node where the VTEP {vtep} is",
     )
+
+
+def _wrapping(vxlan: Vxlan, headers: tuple[Header, ...], link: Link) -> str:
+    """The overhead is all that is outside of the inner IP packet."""
+    overhead = sum(header.size for header in headers[:-1])
+    text = f"The frame is wrapped once more, with VNI {vxlan.vni}, into UDP and IP that the underlay carries"
+    if not overhead or link.mtu is None:
+        return text
+    return f"{text}: {overhead} bytes more, so that a packet of {link.mtu} bytes becomes one of {overhead + link.mtu}"
 
 
 def _inner_headers(journey: Journey, link: Link, vtep: HardwareAddress | None) -> tuple[Header, ...]:

@@ -1,0 +1,142 @@
+"""The demonstration: a lab is built, its network proven, one packet's way told, and the lab removed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NoReturn
+
+from nankeen.inspect.story import Host, Journey, Step, tell
+from nankeen.inspect.survey import state_of, survey
+from nankeen.inspect.verdict import Report
+from nankeen.inspect.verify import verify
+from nankeen.lab import Lab, LabNode, LabPod, enter_lab, labs
+from nankeen.lab.labfile import default_network, from_flags
+from nankeen.lab.launch import up
+from nankeen.lab.teardown import down
+from nankeen.model.address import Family
+from nankeen.model.errors import LabError, NankeenError
+
+NODES, PODS = 3, 6
+SOURCE, DESTINATION = "pod1", "pod2"
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """What was shown."""
+
+    report: Report
+    steps: tuple[Step, ...]
+    """The way of a packet from `SOURCE` to `DESTINATION`."""
+    seconds: float
+    """From beginning to end."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the network was proven, and the way could be told to its end."""
+        return self.report.holds and all(step.line for step in self.steps)
+
+
+def demonstrate(progress: Callable[[str], None] = lambda _: None) -> Demonstration:
+    """Builds, looks and removes. This process must have one thread. Raises `LabError`."""
+    started = time.monotonic()
+    with _ended_by_signals(), _lab(progress) as lab:
+        progress("every pod and node talks to every pod")
+        report, steps = _look_from_child(lab)
+        progress("taking the lab down")
+    return Demonstration(report, steps, time.monotonic() - started)
+
+
+def look(lab: Lab) -> tuple[Report, tuple[Step, ...]]:
+    """Proves the model and tells the packet's way. This process must be in the lab (`enter_lab`)."""
+    report = asyncio.run(verify(survey(lab)))
+    return report, tell(journey(lab, SOURCE, DESTINATION))
+
+
+def journey(lab: Lab, source: str, destination: str) -> Journey:
+    """The way between two pods, with the states of all that it passes, observed now. In the pods' first family."""
+    pod, peer = lab.pod(source), lab.pod(destination)
+    return Journey(
+        pod=_host(pod),
+        node=_host(lab.node(pod.node)),
+        peer_node=_host(lab.node(peer.node)),
+        peer_pod=_host(peer),
+        source=pod.addresses[0].ip,
+        destination=peer.addresses[0].ip,
+    )
+
+
+def _host(member: LabNode | LabPod) -> Host:
+    return Host(member.name, state_of(member.namespaces.network))
+
+
+@contextmanager
+def _lab(progress: Callable[[str], None]) -> Iterator[Lab]:
+    """A lab for the time of the block. It is taken down also when that fails or is interrupted."""
+    taken = {lab.name for lab in labs()}
+    name = "demo" if "demo" not in taken else f"demo-{os.getpid()}"
+    topology = from_flags(name, NODES, PODS, default_network([Family.IPV4], "vxlan"), "sqlite")
+    progress(f"building lab {name}: {NODES} nodes, {PODS} pods, VXLAN")
+    lab = up(topology, progress)
+    try:
+        yield lab
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half a lab
+        down(lab)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP end the program as Ctrl-C does: by an exception, so that all is cleaned up."""
+    kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {kind: signal.getsignal(kind) for kind in kinds}
+    for kind in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(kind, _end)
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _look_from_child(lab: Lab) -> tuple[Report, tuple[Step, ...]]:
+    """Looks from a child: a rootless lab is entered for good, and this process still has to take it down."""
+    result, tell_result = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(result)
+        _tell_and_exit(lab, tell_result)
+    os.close(tell_result)
+    with os.fdopen(result, "rb") as pipe:
+        data = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if status:
+        problem, where, remedy = json.loads(data or b'["ended without a word", "", ""]')
+        raise LabError(problem, where=where or f"lab {lab.name}", remedy=remedy)
+    report, steps = pickle.loads(data)  # noqa: S301 (our own child's)
+    return report, steps
+
+
+def _tell_and_exit(lab: Lab, tell_result: int) -> NoReturn:
+    status = 1
+    try:
+        with os.fdopen(tell_result, "wb") as pipe:
+            try:
+                enter_lab(lab)
+                pipe.write(pickle.dumps(look(lab)))
+                status = 0
+            except NankeenError as error:
+                pipe.write(json.dumps([error.problem, error.where, error.remedy]).encode())
+    finally:
+        os._exit(status)
