@@ -75,9 +75,10 @@ class Job:
 
 
 def last_words(log: Path) -> str:
-    """The last line of a log, for the error about the process that wrote it."""
+    """The last line of a log that says something, for the error about the process that wrote it."""
     lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it left no word")
+    said = (line.strip(" |+-") for line in reversed(lines))  # a group of exceptions is drawn as a tree
+    return next((line for line in said if line), "it left no word")
 
 
 def _become(name: str, work: Work, log: Path, keep: Collection[int]) -> NoReturn:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from nankeen.agent import status
+from nankeen.agent import instep, status
 from nankeen.agent.status import Status
+from nankeen.kernel.namespace import Namespace
 from nankeen.lab import places
+from nankeen.lab.entry import enter_lab
 from nankeen.lab.lab import Lab, LabNode, LabPod
 from nankeen.model.errors import NankeenError
-from nankeen.model.lease import Lease
+from nankeen.registry import Snapshot
 from nankeen.registry.sqlite import SqliteRegistry
 
 
@@ -56,23 +58,25 @@ class Report:
 
 
 def report(lab: Lab) -> Report:
-    """Looks at a lab, in whatever state it is. Raises `NankeenError` where it cannot be looked at."""
-    leases = asyncio.run(_leases(lab)) if (lab.directory / places.REGISTRY).exists() else {}
-    alive = lab.is_alive
-    nodes = tuple(_node(node, leases.get(node.name), alive=alive) for node in lab.nodes)
-    holds = lab.state == "running" and all(node.holds for node in nodes) and all(pod.addresses for pod in lab.pods)
-    return Report(lab.name, lab.state, holds, nodes, tuple(map(_pod, lab.pods)))
+    """Looks at a lab, in whatever state it is; this process is moved as by `enter_lab`. Raises `NankeenError`."""
+    state = lab.state
+    snapshot = asyncio.run(_snapshot(lab)) if (lab.directory / places.REGISTRY).exists() else None
+    if state == "running":
+        enter_lab(lab)
+    nodes = tuple(_node(node, snapshot, alive=state != "dead") for node in lab.nodes)
+    holds = state == "running" and all(node.holds for node in nodes) and all(pod.addresses for pod in lab.pods)
+    return Report(lab.name, state, holds, nodes, tuple(map(_pod, lab.pods)))
 
 
-async def _leases(lab: Lab) -> dict[str, Lease]:
+async def _snapshot(lab: Lab) -> Snapshot:
     registry = SqliteRegistry(lab.directory / places.REGISTRY)
     try:
-        return dict((await registry.snapshot()).leases)
+        return await registry.snapshot()
     finally:
         registry.close()
 
 
-def _node(node: LabNode, lease: Lease | None, *, alive: bool) -> NodeStatus:
+def _node(node: LabNode, snapshot: Snapshot | None, *, alive: bool) -> NodeStatus:
     told = _told(node)
     if not alive or node.agent is None:
         agent = "dead"
@@ -80,13 +84,23 @@ def _node(node: LabNode, lease: Lease | None, *, alive: bool) -> NodeStatus:
         agent = "ready" if told.ready else told.reason
     else:
         agent = told
+    lease = snapshot.leases.get(node.name) if snapshot else None
     return NodeStatus(
         name=node.name,
         addresses=tuple(str(interface.ip) for interface in node.addresses),
         lease=tuple(map(str, lease.subnets)) if lease else (),
         agent=agent,
         peers=told.peers if isinstance(told, Status) else 0,
+        differences=_differences(node, snapshot) if alive and snapshot else None,
     )
+
+
+def _differences(node: LabNode, snapshot: Snapshot) -> tuple[str, ...]:
+    try:
+        with Namespace.open(node.namespaces.network) as namespace:
+            return tuple(map(str, instep.check(node.name, node.interface, snapshot, namespace)))
+    except NankeenError as error:
+        return (str(error),)
 
 
 def _told(node: LabNode) -> Status | str:
