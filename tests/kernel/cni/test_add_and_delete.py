@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from nankeen.cni import server
+from nankeen.cni.request import Request, parse_request
 from nankeen.pods.plugin import Plugin
 from tests.kernel.conftest import Net
 from tests.kernel.pods.conftest import NETWORK, ping
@@ -191,14 +193,19 @@ async def test_an_addition_and_its_deletion_are_served_in_the_order_they_came(
     runtime: Runtime, node: Net, pod: Net
 ) -> None:
     """As when a runtime gives up an ADD and sends the DEL while the address store is locked by another process."""
-    from nankeen.cni.request import parse_request
 
-    def request(verb: str) -> Any:  # noqa: ANN401
+    def request(verb: str) -> Request:
         environment = {"CNI_COMMAND": verb, "CNI_CONTAINERID": "c0ffee", "CNI_NETNS": "x", "CNI_IFNAME": "eth0"}
         return parse_request(environment, b'{"name": "cbr0"}')
 
-    add = asyncio.create_task(runtime.plugin(request("ADD"), pod.namespace.descriptor))
-    await asyncio.gather(add, runtime.plugin(request("DEL"), pod.namespace.descriptor))
+    runtime.addresses.mkdir(parents=True)
+    with (runtime.addresses / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        tasks = [
+            asyncio.create_task(runtime.plugin(request(verb), pod.namespace.descriptor)) for verb in ("ADD", "DEL")
+        ]
+        await asyncio.sleep(0)  # both have begun now, and wait
+    await asyncio.gather(*tasks)
     assert veths(node) == []
     assert runtime.reserved() == set()
 

@@ -47,7 +47,7 @@ def test_a_pod_has_its_addresses_and_its_way_out(node: Net, pod: Net) -> None:
     assert "<BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1450" in pod.run("ip link show eth0")
     assert "link/ether 0a:58:0a:05:22:02 " in pod.run("ip link show eth0")
     assert "inet 10.5.34.2/24 brd 10.5.34.255 scope global eth0" in pod.run("ip address show eth0")
-    assert "inet6 fc00:5:0:60::2/64 scope global" in pod.run("ip address show eth0")
+    assert "inet6 fc00:5:0:60::2/64 scope global nodad" in pod.run("ip address show eth0")
     assert "inet 127.0.0.1/8 scope host lo" in pod.run("ip address show up dev lo")
     assert pod.run("ip route show default") == "default via 10.5.34.1 dev eth0 \n"
     assert pod.run("ip -6 route show default") == "default via fc00:5:0:60::1 dev eth0 metric 1024 pref medium\n"
@@ -57,6 +57,7 @@ def test_a_pod_has_its_addresses_and_its_way_out(node: Net, pod: Net) -> None:
 def test_an_ipv6_address_can_be_used_at_once(node: Net, pod: Net) -> None:  # noqa: ARG001  (the node has the bridge)
     attach(interface(), pod.namespace)
     assert pod.run("ip -6 address show dev eth0 scope global tentative") == ""
+    assert "fc00:5:0:60::2/64 scope global nodad" in pod.run("ip -6 address show dev eth0")
 
 
 def test_the_nodes_end_is_a_port_of_the_bridge_that_takes_no_router_from_the_pod(node: Net, pod: Net) -> None:

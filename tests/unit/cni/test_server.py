@@ -157,6 +157,17 @@ async def test_a_request_that_is_too_long_is_read_to_its_end_and_refused(short_p
     assert json.loads(answer[1:])["code"] == Code.DECODING
 
 
+async def test_of_a_request_that_is_too_long_no_more_than_the_longest_is_kept() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        receiving = asyncio.create_task(server._receive(ours, []))
+        theirs.setblocking(False)
+        await asyncio.get_running_loop().sock_sendall(theirs, bytes(2 * MAX_REQUEST))
+        theirs.shutdown(socket.SHUT_WR)
+        assert len(await receiving) == MAX_REQUEST
+
+
 async def test_two_descriptors_are_refused(short_path: Path) -> None:
     async with serving(short_path / "cni.sock", attaches):
         answer = await exchange(short_path / "cni.sock", encoded(ADD), (0, 1))

@@ -160,6 +160,20 @@ async def test_a_last_address_that_makes_no_sense_begins_the_round_anew(
     assert await reserve(store, V4) == ["10.5.34.2/24"]
 
 
+async def test_the_last_address_is_written_whole_over_a_longer_one(store: AddressStore, directory: Path) -> None:
+    directory.mkdir(parents=True)
+    (directory / "last_reserved_ip.0").write_bytes(b"10.5.34.254")
+    await reserve(store, V4)
+    assert (directory / "last_reserved_ip.0").read_bytes() == b"10.5.34.2"
+
+
+async def test_an_address_written_in_another_way_frees_nobody_elses(store: AddressStore, directory: Path) -> None:
+    await reserve(store, V6, to=pod(1))
+    (directory / "fc00:5:0:60:0:0:0:2").write_bytes(POD.content)
+    assert await store.release(POD) == ()
+    assert (directory / "fc00:5:0:60::2").exists()
+
+
 async def test_names_that_are_no_addresses_are_left_alone(store: AddressStore, directory: Path, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(POD.content)
