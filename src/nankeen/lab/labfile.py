@@ -90,7 +90,7 @@ def parse(document: Mapping[str, Any], where: str) -> Topology:
         raise _refused(registry, where, "registry", f"one of {', '.join(REGISTRIES)}")
     of_kind = {kind: tuple(name for name, fields in members.items() if fields["kind"] == kind) for kind in KINDS}
     switches = of_kind["switch"] or ("sw1",)
-    if "sw1" in members and "sw1" not in switches:
+    if not of_kind["switch"] and "sw1" in members:
         raise _refused("sw1", where, "topology.nodes", "a lab without a switch gets one of that name")
     topology = Topology(
         name=_name(document.get("name"), where, "name"),
