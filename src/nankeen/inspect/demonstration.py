@@ -27,6 +27,8 @@ from nankeen.model.errors import LabError, NankeenError
 NODES, PODS = 3, 6
 SOURCE, DESTINATION = "pod1", "pod2"
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
@@ -95,8 +97,7 @@ def _lab(progress: Callable[[str], None]) -> Iterator[Lab]:
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """Inside, SIGTERM and SIGHUP end the program as Ctrl-C does: by an exception, so that all is cleaned up."""
-    kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {kind: signal.getsignal(kind) for kind in kinds}
+    before = {kind: signal.getsignal(kind) for kind in _SIGNALS}
     for kind in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(kind, _end)
     try:
@@ -113,14 +114,21 @@ def _end(number: int, _frame: object) -> NoReturn:
 def _look_from_child(lab: Lab) -> tuple[Report, tuple[Step, ...]]:
     """Looks from a child: a rootless lab is entered for good, and this process still has to take it down."""
     result, tell_result = os.pipe()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # Python drops an exception that strikes while it forks
     child = os.fork()
     if child == 0:
         os.close(result)
         _tell_and_exit(lab, tell_result)
-    os.close(tell_result)
-    with os.fdopen(result, "rb") as pipe:
-        data = pipe.read()
-    _, status = os.waitpid(child, 0)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        os.close(tell_result)
+        with os.fdopen(result, "rb") as pipe:
+            data = pipe.read()
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        _, status = os.waitpid(child, 0)
     if status:
         problem, where, remedy = json.loads(data or b'["ended without a word", "", ""]')
         raise LabError(problem, where=where or f"lab {lab.name}", remedy=remedy)
@@ -130,6 +138,9 @@ def _look_from_child(lab: Lab) -> tuple[Report, tuple[Step, ...]]:
 
 def _tell_and_exit(lab: Lab, tell_result: int) -> NoReturn:
     status = 1
+    for kind in _SIGNALS:
+        signal.signal(kind, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     try:
         with os.fdopen(tell_result, "wb") as pipe:
             try:
