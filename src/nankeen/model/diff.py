@@ -13,6 +13,7 @@ from enum import Enum
 from nankeen.model.address import IPNetwork
 from nankeen.model.state import (
     PROTOCOL_KERNEL,
+    PROTOCOL_NANKEEN,
     Address,
     ForwardingEntry,
     Link,
@@ -76,7 +77,7 @@ class Claim:
 
     Of what hangs on our devices, addresses and routes outside `networks` are somebody else's: an administrator may
     route further networks through the fabric. Routes that the kernel made for an address go with that address. Of an
-    underlay device nothing is ours but routes to the pods of other nodes, which lead by it without a tunnel.
+    underlay device nothing is ours but routes to pods that carry our own protocol number.
     """
 
     devices: frozenset[str] = frozenset()
@@ -91,8 +92,9 @@ class Claim:
             case Address(device=device, interface=interface):
                 return device in self.devices and self._inside(interface.network)
             case Route(device=device, destination=destination, protocol=protocol):
-                carries = device in self.devices or device in self.underlays
-                return carries and protocol != PROTOCOL_KERNEL and self._inside(destination)
+                if device in self.devices:
+                    return protocol != PROTOCOL_KERNEL and self._inside(destination)
+                return device in self.underlays and protocol == PROTOCOL_NANKEEN and self._inside(destination)
             case Neighbour(device=device) | ForwardingEntry(device=device):
                 return device in self.devices
             case Sysctl():

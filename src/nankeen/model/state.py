@@ -19,6 +19,8 @@ PROTOCOL_KERNEL = 2
 """RTPROT_KERNEL: the route came with an address."""
 PROTOCOL_BOOT = 3
 """RTPROT_BOOT: what flannel's routes carry, and ours on our own devices, so that `ip route` prints the same line."""
+PROTOCOL_NANKEEN = 110
+"""What our routes by the underlay carry. Their device is not ours: the number tells them from an administrator's."""
 
 Identity = tuple[Hashable, ...]
 
@@ -39,6 +41,16 @@ class Vxlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Ipip:
+    """A tunnel of IPv4 in IPv4 (RFC 2003; linux/if_tunnel.h, IFLA_IPTUN_*)."""
+
+    local: IPAddress | None
+    """Source address of the outer packets."""
+    remote: IPAddress | None = None
+    """The one far end; None where each route's gateway is one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bridge:
     """An Ethernet bridge."""
 
@@ -55,7 +67,7 @@ class Device:
     kind: str
 
 
-LinkKind = Vxlan | Bridge | Veth | Device
+LinkKind = Vxlan | Ipip | Bridge | Veth | Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +112,8 @@ class Link:
                 parts += ["dev", vxlan.underlay] if vxlan.underlay else []
                 parts += ["dstport", str(vxlan.port), "learning" if vxlan.learning else "nolearning"]
                 parts += ["gbp"] if vxlan.gbp else []
+            case Ipip(local, remote):
+                parts += ["ipip", "remote", str(remote or "any"), "local", str(local or "any")]
             case Device(kind):
                 parts += [kind] if kind else []
             case kind:
@@ -202,7 +216,8 @@ class Route:
 
     def __str__(self) -> str:
         parts = ["default" if self.destination.prefixlen == 0 else str(self.destination)]
-        parts += ["via", str(self.gateway)] if self.gateway else []
+        if self.gateway is not None:  # an IPv4 route may lead by an IPv6 next hop (RFC 5549)
+            parts += ["via", *(["inet6"] * (self.gateway.version != self.destination.version)), str(self.gateway)]
         parts += ["dev", self.device]
         parts += ["table", str(self.table)] if self.table != MAIN_TABLE else []
         if self.protocol != PROTOCOL_BOOT:

@@ -17,7 +17,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from nankeen.kernel.netlink import address, link, neighbour, route
 from nankeen.kernel.netlink.message import HEADER, attribute, attributes, message
 from nankeen.model.address import HardwareAddress
-from nankeen.model.state import Address, Bridge, Device, ForwardingEntry, Link, Neighbour, Route, Veth, Vxlan
+from nankeen.model.state import Address, Bridge, Device, ForwardingEntry, Ipip, Link, Neighbour, Route, Veth, Vxlan
 
 INDEXES = {"eth0": 2, "flannel.1": 7, "cni0": 9}
 NAMES = {index: name for name, index in INDEXES.items()}
@@ -54,7 +54,7 @@ def routes(draw: st.DrawFn) -> Route:
     return Route(
         destination=destination,
         device=draw(devices),
-        gateway=draw(st.none() | addresses),
+        gateway=draw(st.none() | addresses | (ipv6 if destination.version == 4 else st.nothing())),
         onlink=draw(st.booleans()),
         metric=draw(st.integers(1, 2**32 - 1)),
         table=draw(st.integers(1, 2**32 - 1)),
@@ -68,12 +68,17 @@ def test_a_route_means_the_same_to_another_implementation(wanted: Route) -> None
     found = decoded(rtmsg, route.add(wanted, INDEXES))
     assert found["dst_len"] == wanted.destination.prefixlen
     assert attr(found, "RTA_OIF") == INDEXES[wanted.device]
-    assert address_in(found, "RTA_GATEWAY") == wanted.gateway
+    assert _next_hop(found) == wanted.gateway
     assert attr(found, "RTA_PRIORITY") == wanted.metric
     assert (attr(found, "RTA_TABLE") or found["table"]) == wanted.table
     assert found["proto"] == wanted.protocol
     if wanted.destination.prefixlen:
         assert address_in(found, "RTA_DST") == wanted.destination.network_address
+
+
+def _next_hop(found: Any) -> Any:
+    via = attr(found, "RTA_VIA")
+    return address_in(found, "RTA_GATEWAY") if via is None else ip_address(via["addr"])
 
 
 @given(routes())
@@ -133,9 +138,10 @@ def links(draw: st.DrawFn) -> Link:
         learning=st.booleans(),
         gbp=st.booleans(),
     )
+    ipip = st.builds(Ipip, st.none() | ipv4, st.none() | ipv4)
     return Link(
         name="flannel.1",
-        kind=draw(st.one_of(vxlan, st.just(Bridge()), st.just(Veth()), st.just(Device("dummy")))),
+        kind=draw(st.one_of(vxlan, ipip, st.just(Bridge()), st.just(Veth()), st.just(Device("dummy")))),
         mtu=draw(st.integers(68, 65535)),
         address=draw(hardware),
         up=False,
@@ -158,6 +164,12 @@ def test_a_link_means_the_same_to_another_implementation(wanted: Link) -> None:
         assert data.get_attr("IFLA_VXLAN_ID") == wanted.kind.vni
         assert data.get_attr("IFLA_VXLAN_PORT") == wanted.kind.port
         assert data.get_attr("IFLA_VXLAN_LINK") == INDEXES[wanted.kind.underlay or ""]
+    if isinstance(wanted.kind, Ipip):
+        info = attr(found, "IFLA_LINKINFO")
+        assert info.get_attr("IFLA_INFO_KIND") == "ipip"
+        data = info.get_attr("IFLA_INFO_DATA")
+        ends = [data and address_in(data, f"IFLA_IPIP_{end}") for end in ("LOCAL", "REMOTE")]
+        assert ends == [wanted.kind.local, wanted.kind.remote]
     assert link.parse(raw[16:], NAMES) == wanted
 
 

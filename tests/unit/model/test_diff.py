@@ -14,6 +14,7 @@ from nankeen.model.diff import NOTHING, Change, Claim, Verb, diff
 from nankeen.model.state import (
     PROTOCOL_BOOT,
     PROTOCOL_KERNEL,
+    PROTOCOL_NANKEEN,
     Address,
     Bridge,
     Device,
@@ -100,17 +101,31 @@ def test_removing_a_device_is_one_change() -> None:
 
 
 def test_a_route_that_changes_device_is_replaced_before_the_old_device_goes() -> None:
-    direct = Route(ip_network("10.5.2.0/24"), "eth0", ip_address("10.99.0.2"))
+    direct = Route(ip_network("10.5.2.0/24"), "eth0", ip_address("10.99.0.2"), protocol=PROTOCOL_NANKEEN)
     changes = diff(State([ETH0, direct]), State([ETH0, VTEP, *path(2)]), OURS)
     assert [change.verb for change in changes] == [Verb.REPLACE, Verb.REMOVE]
     assert changes[0].object == direct
 
 
-def test_a_route_by_the_underlay_is_ours_only_into_the_pod_network() -> None:
-    to_pods = Route(ip_network("10.5.2.0/24"), "eth0", ip_address("10.99.0.2"))
-    elsewhere = Route(ip_network("10.6.0.0/16"), "eth0", ip_address("10.99.0.2"))
-    observed = State([ETH0, to_pods, elsewhere, Address("eth0", ip_interface("10.5.0.1/24"))])
-    assert told(diff(State(), observed, OURS)) == [f"- {to_pods}"]
+def by_underlay(destination: str, protocol: int, device: str = "eth0") -> Route:
+    return Route(ip_network(destination), device, ip_address("10.99.0.2"), protocol=protocol)
+
+
+def test_a_route_by_the_underlay_is_ours_by_its_protocol_and_only_into_the_pod_network() -> None:
+    to_pods = by_underlay("10.5.2.0/24", PROTOCOL_NANKEEN)
+    foreign: list[Object] = [
+        by_underlay("10.6.0.0/16", PROTOCOL_NANKEEN),
+        by_underlay("10.5.3.0/24", PROTOCOL_NANKEEN, device="eth1"),
+        by_underlay("10.5.4.0/24", PROTOCOL_BOOT),  # an administrator's, or flannel's
+        by_underlay("10.5.5.0/24", 4),  # RTPROT_STATIC
+        Address("eth0", ip_interface("10.5.0.1/24")),
+    ]
+    assert told(diff(State(), State([ETH0, to_pods, *foreign]), OURS)) == [f"- {to_pods}"]
+
+
+def test_what_flannel_left_in_the_place_of_a_desired_route_is_taken_over() -> None:
+    ours, theirs = by_underlay("10.5.2.0/24", PROTOCOL_NANKEEN), by_underlay("10.5.2.0/24", PROTOCOL_BOOT)
+    assert told(diff(State([ours]), State([ETH0, theirs]), OURS)) == [f"~ {ours}  (was: {theirs})"]
 
 
 def test_a_route_that_came_with_an_address_goes_with_it() -> None:
@@ -226,7 +241,7 @@ def states(draw: st.DrawFn, *, observed: bool) -> State:
                     hosts,
                     devices,
                     st.booleans(),
-                    st.sampled_from([PROTOCOL_BOOT, PROTOCOL_KERNEL] if observed else [PROTOCOL_BOOT]),
+                    st.sampled_from([PROTOCOL_BOOT, PROTOCOL_NANKEEN] + [PROTOCOL_KERNEL] * observed),
                 ),
                 st.builds(
                     lambda device, value: Sysctl(f"net/ipv6/conf/{device}/accept_ra", value),

@@ -5,10 +5,12 @@ import pytest
 from nankeen.model.address import HardwareAddress
 from nankeen.model.state import (
     PROTOCOL_KERNEL,
+    PROTOCOL_NANKEEN,
     Address,
     Bridge,
     Device,
     ForwardingEntry,
+    Ipip,
     Link,
     Neighbour,
     Object,
@@ -62,6 +64,15 @@ MAC = HardwareAddress.parse("72:3c:2a:82:da:b9")
         (
             Route(ip_network("10.99.0.0/24"), "eth0", protocol=PROTOCOL_KERNEL, source=ip_address("10.99.0.1")),
             "10.99.0.0/24 dev eth0 proto kernel src 10.99.0.1",
+        ),
+        (
+            Route(ip_network("10.5.2.0/24"), "eth0", ip_address("10.99.0.2"), protocol=PROTOCOL_NANKEEN),
+            "10.5.2.0/24 via 10.99.0.2 dev eth0 proto 110",
+        ),
+        (Route(ip_network("10.7.0.0/16"), "eth0", ip_address("fe80::1")), "10.7.0.0/16 via inet6 fe80::1 dev eth0"),
+        (
+            Link("flannel.ipip", Ipip(ip_address("10.99.0.1")), mtu=1480),
+            "flannel.ipip: ipip remote any local 10.99.0.1 mtu 1480 up",
         ),
         (Sysctl("net/ipv6/conf/flannel.1/accept_ra", "0"), "net/ipv6/conf/flannel.1/accept_ra = 0"),
     ],

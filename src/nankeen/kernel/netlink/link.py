@@ -20,8 +20,8 @@ from nankeen.kernel.netlink.message import (
     u32,
 )
 from nankeen.kernel.netlink.neighbour import AF_BRIDGE, hardware_address, ip_address
-from nankeen.model.address import HardwareAddress
-from nankeen.model.state import Bridge, Device, Link, LinkKind, Veth, Vxlan
+from nankeen.model.address import HardwareAddress, IPAddress
+from nankeen.model.state import Bridge, Device, Ipip, Link, LinkKind, Veth, Vxlan
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 _IFINFOMSG = struct.Struct("=BBHiII")
@@ -34,6 +34,7 @@ _INFO_KIND, _INFO_DATA = 1, 2
 _EXT_SKIP_STATS = 1 << 3
 
 _VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6, _VXLAN_GBP = 1, 3, 4, 7, 15, 17, 23
+_IPTUN_LOCAL, _IPTUN_REMOTE = 2, 3  # linux/if_tunnel.h
 _VETH_PEER = 1
 _PROTINFO, _BRPORT_MODE = 12, 4
 
@@ -113,6 +114,8 @@ def _info(kind: LinkKind, indexes: Mapping[str, int]) -> tuple[str, bytes]:
     match kind:
         case Vxlan():
             return "vxlan", _vxlan_data(kind, indexes)
+        case Ipip():
+            return "ipip", _ipip_data(kind)
         case Bridge():
             return "bridge", b""
         case Veth():
@@ -132,6 +135,11 @@ def _vxlan_data(vxlan: Vxlan, indexes: Mapping[str, int]) -> bytes:
     if vxlan.gbp:
         data += attribute(_VXLAN_GBP, b"")
     return data
+
+
+def _ipip_data(ipip: Ipip) -> bytes:
+    data = attribute(_IPTUN_LOCAL, ipip.local.packed) if ipip.local is not None else b""
+    return data + (attribute(_IPTUN_REMOTE, ipip.remote.packed) if ipip.remote is not None else b"")
 
 
 def dump() -> bytes:
@@ -180,18 +188,25 @@ def _parse_kind(info: Mapping[int, bytes], names: Mapping[int, str]) -> LinkKind
     match kind:
         case "vxlan":
             data = attributes(info.get(_INFO_DATA, b""))
-            local = data.get(_VXLAN_LOCAL) or data.get(_VXLAN_LOCAL6)
             return Vxlan(
                 vni=read_u32(data[_VXLAN_ID]),
                 underlay=names.get(read_u32(data[_VXLAN_LINK])) if _VXLAN_LINK in data else None,
-                local=ip_address(local) if local and any(local) else None,
+                local=_optional_address(data.get(_VXLAN_LOCAL) or data.get(_VXLAN_LOCAL6)),
                 port=_U16_NETWORK.unpack(data[_VXLAN_PORT])[0],
                 learning=bool(data[_VXLAN_LEARNING][0]),
                 gbp=_VXLAN_GBP in data,
             )
+        case "ipip":
+            data = attributes(info.get(_INFO_DATA, b""))
+            return Ipip(_optional_address(data.get(_IPTUN_LOCAL)), _optional_address(data.get(_IPTUN_REMOTE)))
         case "bridge":
             return Bridge()
         case "veth":
             return Veth()
         case _:
             return Device(kind)
+
+
+def _optional_address(packed: bytes | None) -> IPAddress | None:
+    """Of an address that was not set, the kernel tells zeros or nothing."""
+    return ip_address(packed) if packed and any(packed) else None

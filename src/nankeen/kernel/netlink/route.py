@@ -18,12 +18,13 @@ from nankeen.kernel.netlink.message import (
     u32,
 )
 from nankeen.kernel.netlink.neighbour import ip_address
-from nankeen.model.address import IPNetwork
+from nankeen.model.address import IPAddress, IPNetwork
 from nankeen.model.state import Route
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 _RTMSG = struct.Struct("=BBBBBBBBI")
-_DST, _OIF, _GATEWAY, _PRIORITY, _PREFSRC, _TABLE = 1, 4, 5, 6, 7, 15
+_DST, _OIF, _GATEWAY, _PRIORITY, _PREFSRC, _TABLE, _VIA = 1, 4, 5, 6, 7, 15, 18
+_RTVIA = struct.Struct("=H")
 _RTN_UNICAST = 1
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE = 0, 253, 255
 _ONLINK = 0x4
@@ -55,11 +56,17 @@ def _identify(route: Route, indexes: Mapping[str, int], scope: int, flags: int) 
     if table == _TABLE_UNSPEC:
         body += u32(_TABLE, route.table)
     if route.gateway is not None:
-        body += attribute(_GATEWAY, route.gateway.packed)
+        body += _gateway(route.gateway, family)
     body += u32(_OIF, indexes[route.device])
     if route.priority:
         body += u32(_PRIORITY, route.priority)
     return body
+
+
+def _gateway(gateway: IPAddress, family: int) -> bytes:
+    """The next hop; one of another family than the route's comes with its family (struct rtvia)."""
+    own = socket.AF_INET if gateway.version == 4 else socket.AF_INET6
+    return attribute(_GATEWAY, gateway.packed) if own == family else attribute(_VIA, _RTVIA.pack(own) + gateway.packed)
 
 
 def dump() -> bytes:
@@ -75,7 +82,7 @@ def parse(body: bytes, names: Mapping[int, str]) -> Route | None:
     found = attributes(body, 12)
     if _OIF not in found or (index := read_u32(found[_OIF])) not in names:
         return None
-    gateway, source = found.get(_GATEWAY), found.get(_PREFSRC)
+    gateway, source = found.get(_GATEWAY) or found.get(_VIA, b"")[_RTVIA.size :], found.get(_PREFSRC)
     return Route(
         destination=network(found.get(_DST) or bytes(4 if family == socket.AF_INET else 16), length),
         device=names[index],
