@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+import nankeen
 from nankeen.lab import labs
 
 DEMO = [sys.executable, "-m", "nankeen", "demo"]
+SOURCE = Path(nankeen.__file__).parents[1]
+NOBODY = 65534
 STEPS = [
     "1. Container route  on pod1",
     "2. Host route  on node1",
@@ -63,3 +67,25 @@ def test_a_demonstration_that_is_cut_short_leaves_nothing(kind: signal.Signals, 
     assert process.returncode == status, errors
     assert "Traceback" not in errors
     assert left_over(name) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_an_ordinary_user_is_shown_the_same() -> None:
+    def as_nobody(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            user=NOBODY,
+            group=NOBODY,
+            extra_groups=[],
+            env={**os.environ, "HOME": "/", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(SOURCE)},
+        )
+
+    if as_nobody(sys.executable, "-c", "import nankeen.cli.demo").returncode != 0:
+        pytest.skip("the checkout or its Python cannot be read by other users")
+    done = as_nobody(*DEMO)
+    assert done.returncode == 0, done.stderr
+    assert "The pod network model holds: 534 proofs" in done.stdout
+    assert [line.strip() for line in done.stdout.splitlines() if line.strip() in STEPS] == STEPS

@@ -13,11 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from nankeen.cli.output import json_option, print_json
+from nankeen.inspect.inside import inside
 from nankeen.inspect.plan import Protocol
 from nankeen.inspect.survey import survey
 from nankeen.inspect.verdict import Finding, Matter, Report, Rule, Tally
 from nankeen.inspect.verify import verify as prove
-from nankeen.lab import enter_lab, find_lab
+from nankeen.lab import find_lab
 from nankeen.model.address import Family
 
 DEMANDS: tuple[tuple[str, Rule, str | None], ...] = (
@@ -45,8 +46,7 @@ def verify(name: str, sample: int | None, *, as_json: bool) -> int:
     NAT; packets of full MTU pass, larger ones are refused in words. Exit status 1 when any of it fails.
     """
     lab = find_lab(name)
-    enter_lab(lab)
-    report = asyncio.run(prove(survey(lab), sample))
+    report = inside(lab, lambda: asyncio.run(prove(survey(lab), sample)))
     if as_json:
         print_json(document(report))
     else:

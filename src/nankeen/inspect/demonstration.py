@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,16 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
+from nankeen.inspect.inside import inside
 from nankeen.inspect.story import Host, Journey, Step, tell
 from nankeen.inspect.survey import state_of, survey
 from nankeen.inspect.verdict import Report
 from nankeen.inspect.verify import verify
-from nankeen.lab import Lab, LabNode, LabPod, enter_lab, labs
+from nankeen.lab import Lab, LabNode, LabPod, labs
 from nankeen.lab.labfile import default_network, from_flags
 from nankeen.lab.launch import up
 from nankeen.lab.teardown import down
 from nankeen.model.address import Family
-from nankeen.model.errors import LabError, NankeenError
 
 NODES, PODS = 3, 6
 SOURCE, DESTINATION = "pod1", "pod2"
@@ -51,13 +49,13 @@ def demonstrate(progress: Callable[[str], None] = lambda _: None) -> Demonstrati
     started = time.monotonic()
     with _ended_by_signals(), _lab(progress) as lab:
         progress("every pod and node talks to every pod")
-        report, steps = _look_from_child(lab)
+        report, steps = inside(lab, lambda: look(lab))
         progress("taking the lab down")
     return Demonstration(report, steps, time.monotonic() - started)
 
 
 def look(lab: Lab) -> tuple[Report, tuple[Step, ...]]:
-    """Proves the model and tells the packet's way. This process must be in the lab (`enter_lab`)."""
+    """Proves the model and tells the packet's way. This process must be in the lab (`inside`)."""
     report = asyncio.run(verify(survey(lab)))
     return report, tell(journey(lab, SOURCE, DESTINATION))
 
@@ -109,45 +107,3 @@ def _ended_by_signals() -> Iterator[None]:
 
 def _end(number: int, _frame: object) -> NoReturn:
     raise SystemExit(128 + number)
-
-
-def _look_from_child(lab: Lab) -> tuple[Report, tuple[Step, ...]]:
-    """Looks from a child: a rootless lab is entered for good, and this process still has to take it down."""
-    result, tell_result = os.pipe()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # Python drops an exception that strikes while it forks
-    child = os.fork()
-    if child == 0:
-        os.close(result)
-        _tell_and_exit(lab, tell_result)
-    try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        os.close(tell_result)
-        with os.fdopen(result, "rb") as pipe:
-            data = pipe.read()
-    except BaseException:
-        os.kill(child, signal.SIGKILL)
-        raise
-    finally:
-        _, status = os.waitpid(child, 0)
-    if status:
-        problem, where, remedy = json.loads(data or b'["ended without a word", "", ""]')
-        raise LabError(problem, where=where or f"lab {lab.name}", remedy=remedy)
-    report, steps = pickle.loads(data)  # noqa: S301 (our own child's)
-    return report, steps
-
-
-def _tell_and_exit(lab: Lab, tell_result: int) -> NoReturn:
-    status = 1
-    for kind in _SIGNALS:
-        signal.signal(kind, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    try:
-        with os.fdopen(tell_result, "wb") as pipe:
-            try:
-                enter_lab(lab)
-                pipe.write(pickle.dumps(look(lab)))
-                status = 0
-            except NankeenError as error:
-                pipe.write(json.dumps([error.problem, error.where, error.remedy]).encode())
-    finally:
-        os._exit(status)

@@ -15,7 +15,7 @@ from nankeen.model.state import Address, Link, State
 
 
 def survey(lab: Lab) -> Cluster:
-    """The lab's nodes and pods. This process must be where their namespaces can be opened (`enter_lab`).
+    """The lab's nodes and pods. This process must be where their namespaces can be opened (`inside`).
 
     Raises `KernelError` where a namespace has gone.
     """
