@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any
 
 from nankeen.kernel.namespace import Namespace
-from nankeen.lab import nodes, places, pods, record, runtime, sharing, underlay
+from nankeen.lab import nodes, places, pods, record, runtime, sharing, status, underlay
 from nankeen.lab.forks import Job, last_words
 from nankeen.lab.lab import Lab, LabNode, LabPod
 from nankeen.lab.nodes import AGENT_LOG, NodeHome
@@ -80,6 +80,12 @@ class Cluster:
             return {"localhost": record.document(held), "shared": sharing.is_shared(pod, held)}
 
         return Job.start(name, ask, self.lab.directory / f"{name}.log").result()
+
+    def differences(self) -> Any:  # noqa: ANN401 (what JSON can say)
+        """By node, what its kernel lacks of what its lease asks for. Raises `LabError`."""
+        return Job.start(
+            "differences", lambda: status.differences(self.lab), self.lab.directory / "status.log"
+        ).result()
 
     def delete_pod(self, name: str) -> None:
         """Detaches a pod and ends it. Raises `LabError`; what cannot be detached stays."""

@@ -50,21 +50,28 @@ def up(topology: Topology, progress: Callable[[str], None] = lambda _: None) -> 
 
 def _claim(topology: Topology) -> Lab:
     """Takes the name: makes the lab's directory and first record. Raises `LabError` where it is taken."""
-    directory = places.prepare_home() / topology.name
+    directory = _make_directory(topology.name)
     lab = planned(topology, directory, rootless=places.is_rootless())
-    where = f"lab {lab.name}"
-    try:
-        directory.mkdir(mode=0o700)
-    except FileExistsError:
-        remedy = f"take it down: `nankeen lab down --name {lab.name}`, or choose another --name"
-        raise LabError("exists already", where=where, remedy=remedy) from None
     taken = {member.namespaces.network.name for member in lab.members}.intersection(namespace.names())
     if taken and not lab.rootless:
         directory.rmdir()
         problem = f"the network namespace {min(taken)} exists already"
-        raise LabError(problem, where=where, remedy="choose another --name")
+        raise LabError(problem, where=f"lab {lab.name}", remedy="choose another --name")
     record.save(lab)
     return lab
+
+
+def _make_directory(name: str) -> Path:
+    while True:
+        directory = places.prepare_home() / name
+        try:
+            directory.mkdir(mode=0o700)
+        except FileNotFoundError:
+            continue  # the last lab but this one has just gone, and the home of all with it
+        except FileExistsError:
+            remedy = f"take it down: `nankeen lab down --name {name}`, or choose another --name"
+            raise LabError("exists already", where=f"lab {name}", remedy=remedy) from None
+        return directory
 
 
 def _start(lab: Lab, topology: Topology, progress: Callable[[str], None]) -> None:

@@ -9,7 +9,7 @@ from nankeen.agent import instep, status
 from nankeen.agent.status import Status
 from nankeen.kernel.namespace import Namespace
 from nankeen.lab import places
-from nankeen.lab.entry import enter_lab
+from nankeen.lab.control import ask
 from nankeen.lab.lab import Lab, LabNode, LabPod
 from nankeen.model.errors import NankeenError
 from nankeen.registry import Snapshot
@@ -58,14 +58,22 @@ class Report:
 
 
 def report(lab: Lab) -> Report:
-    """Looks at a lab, in whatever state it is; this process is moved as by `enter_lab`. Raises `NankeenError`."""
+    """Looks at a lab, in whatever state it is. Raises `NankeenError` where it cannot be looked at."""
     state = lab.state
     snapshot = asyncio.run(_snapshot(lab)) if (lab.directory / places.REGISTRY).exists() else None
-    if state == "running":
-        enter_lab(lab)
-    nodes = tuple(_node(node, snapshot, alive=state != "dead") for node in lab.nodes)
+    found = ask(lab, {"do": "differences"}) if state == "running" else {}
+    nodes = tuple(_node(node, snapshot, found.get(node.name), alive=state != "dead") for node in lab.nodes)
     holds = state == "running" and all(node.holds for node in nodes) and all(pod.addresses for pod in lab.pods)
     return Report(lab.name, state, holds, nodes, tuple(map(_pod, lab.pods)))
+
+
+def differences(lab: Lab) -> dict[str, tuple[str, ...]]:
+    """By node, the changes that would bring its kernel to what its lease asks for, or why that cannot be told.
+
+    To be called inside the lab.
+    """
+    snapshot = asyncio.run(_snapshot(lab))
+    return {node.name: _differences(node, snapshot) for node in lab.nodes}
 
 
 async def _snapshot(lab: Lab) -> Snapshot:
@@ -76,7 +84,7 @@ async def _snapshot(lab: Lab) -> Snapshot:
         registry.close()
 
 
-def _node(node: LabNode, snapshot: Snapshot | None, *, alive: bool) -> NodeStatus:
+def _node(node: LabNode, snapshot: Snapshot | None, found: list[str] | None, *, alive: bool) -> NodeStatus:
     told = _told(node)
     if not alive or node.agent is None:
         agent = "dead"
@@ -91,7 +99,7 @@ def _node(node: LabNode, snapshot: Snapshot | None, *, alive: bool) -> NodeStatu
         lease=tuple(map(str, lease.subnets)) if lease else (),
         agent=agent,
         peers=told.peers if isinstance(told, Status) else 0,
-        differences=_differences(node, snapshot) if alive and snapshot else None,
+        differences=None if found is None else tuple(found),
     )
 
 

@@ -78,6 +78,8 @@ def _handle(cluster: Cluster, request: Mapping[str, Any]) -> object:
         case {"do": "pod add", "node": node, "containers": int(containers)}:
             pod = cluster.add_pod(node, containers)
             return {**document(pod), **cluster.ask_each_other(pod.name)}
+        case {"do": "differences"}:
+            return cluster.differences()
         case {"do": "pod del", "pod": str(name)}:
             cluster.delete_pod(name)
             return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import shutil
@@ -24,9 +25,12 @@ def down(lab: Lab) -> None:
             namespace.remove(member.namespaces.network.name)
     try:
         shutil.rmtree(lab.directory)
+        lab.directory.parent.rmdir()
     except FileNotFoundError:
         return  # somebody else took it down at the same time
     except OSError as error:
+        if error.errno == errno.ENOTEMPTY and not lab.directory.exists():
+            return  # there are other labs
         raise LabError(f"cannot be removed: {error.strerror}", where=str(error.filename or lab.directory)) from error
 
 
