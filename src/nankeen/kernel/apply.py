@@ -10,10 +10,10 @@ import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nankeen.kernel import sysctl
+from nankeen.kernel import ability, sysctl
 from nankeen.kernel.namespace import Namespace, entered
 from nankeen.kernel.netlink import address, link, neighbour, route
-from nankeen.kernel.netlink.socket import NetlinkSocket
+from nankeen.kernel.netlink.socket import Failure, NetlinkSocket
 from nankeen.kernel.observe import indexes
 from nankeen.model.diff import Change, Verb
 from nankeen.model.errors import KernelError
@@ -146,8 +146,16 @@ def _send(socket: NetlinkSocket, steps: Sequence[_Step], indexes: Indexes) -> li
     for failure in socket.batch(messages):
         change = sent[failure.index]
         if not (change.verb is Verb.REMOVE and failure.errno in _ABSENT):
-            refused.append(Refusal(change, failure.errno, str(failure)))
+            refused.append(Refusal(change, failure.errno, _reason(change, failure)))
     return refused
+
+
+def _reason(change: Change, failure: Failure) -> str:
+    """Why a change was refused: what the kernel lacks, where that is what it says, else its own words."""
+    wanted = change.object
+    if isinstance(wanted, Link) and change.verb is not Verb.REMOVE and failure.errno == errno.EOPNOTSUPP:
+        return ability.lack(link.kernel_name(wanted.kind))
+    return str(failure)
 
 
 def _write_sysctls(changes: Sequence[Change], namespace: Namespace | None) -> list[Refusal]:

@@ -42,9 +42,17 @@ _PROTINFO, _BRPORT_MODE = 12, 4
 def create(link: Link, indexes: Mapping[str, int]) -> bytes:
     """Makes the device, down. It must not exist."""
     body = _IFINFOMSG.pack(0, 0, 0, 0, 0, 0) + string(_IFNAME, link.name) + _settings(link, indexes)
-    kind, data = _info(link.kind, indexes)
-    body += nested(_LINKINFO, string(_INFO_KIND, kind), *([nested(_INFO_DATA, data)] if data else []))
+    data = _data(link.kind, indexes)
+    body += nested(_LINKINFO, string(_INFO_KIND, kernel_name(link.kind)), *([nested(_INFO_DATA, data)] if data else []))
     return message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
+
+
+def attempt(name: str, kind: str) -> bytes:
+    """Asks for a device that no kernel makes, for its MTU is negative (dev_validate_mtu in net/core/dev.c): what
+    matters is whether it is refused for that, or for its kind.
+    """
+    body = _IFINFOMSG.pack(0, 0, 0, 0, 0, 0) + string(_IFNAME, name) + u32(_MTU, 0xFFFF_FFFF)
+    return message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body + nested(_LINKINFO, string(_INFO_KIND, kind)))
 
 
 def change(link: Link, observed: Link, indexes: Mapping[str, int]) -> bytes:
@@ -64,6 +72,10 @@ def set_up(index: int) -> bytes:
 
 def remove(index: int) -> bytes:
     return message(RTM_DELLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, 0, 0))
+
+
+def remove_named(name: str) -> bytes:
+    return message(RTM_DELLINK, 0, _IFINFOMSG.pack(0, 0, 0, 0, 0, 0) + string(_IFNAME, name))
 
 
 def bridge_port(index: int, *, hairpin: bool) -> bytes:
@@ -109,19 +121,20 @@ def _settings(link: Link, indexes: Mapping[str, int]) -> bytes:
     return body
 
 
-def _info(kind: LinkKind, indexes: Mapping[str, int]) -> tuple[str, bytes]:
-    """The kernel's name for the kind, and its attributes."""
+def kernel_name(kind: LinkKind) -> str:
+    """The kernel's name for the kind, and that of the module which brings it (MODULE_ALIAS_RTNL_LINK)."""
+    return kind.kind if isinstance(kind, Device) else type(kind).__name__.lower()
+
+
+def _data(kind: LinkKind, indexes: Mapping[str, int]) -> bytes:
+    """The attributes of the kind."""
     match kind:
         case Vxlan():
-            return "vxlan", _vxlan_data(kind, indexes)
+            return _vxlan_data(kind, indexes)
         case Ipip():
-            return "ipip", _ipip_data(kind)
-        case Bridge():
-            return "bridge", b""
-        case Veth():
-            return "veth", b""
-        case Device(name):
-            return name, b""
+            return _ipip_data(kind)
+        case Bridge() | Veth() | Device():
+            return b""
 
 
 def _vxlan_data(vxlan: Vxlan, indexes: Mapping[str, int]) -> bytes:
