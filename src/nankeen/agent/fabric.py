@@ -1,4 +1,9 @@
-"""The desired state of a node, kept peer by peer, so that one changed lease costs what one lease costs."""
+"""The desired state of a node, kept peer by peer, so that one changed lease costs what one lease costs.
+
+A node may run more than one backend: the preferred one, those it can fall back on, and, while the cluster moves from
+one to another, the one before. A peer is sent to by the first that both ends have. What a peer may still send by is
+kept until its lease says that it needs it no more.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from hashlib import blake2b
 
 from nankeen import backend as backends
 from nankeen.backend import Backend, Node
-from nankeen.backend.admission import admit
+from nankeen.backend.admission import NOBODY, Admission, Way, admit
 from nankeen.model.address import HardwareAddress
 from nankeen.model.diff import Claim
 from nankeen.model.lease import Lease
@@ -20,64 +25,70 @@ from nankeen.pods.network import BRIDGE, bridge_state
 class Fabric:
     """What one node's kernel shall hold: its own part, and that of each peer."""
 
-    backend: Backend
+    backends: tuple[Backend, ...]
+    """Those that the node sends and receives by, preferred first."""
     node: Node
     bridge: HardwareAddress | None = None
     """The hardware address of the pods' bridge, where one stands already."""
-    rejected: Mapping[str, str] = field(default_factory=dict)
-    """Why a lease is no peer, by node."""
     _own: State = field(init=False)
-    _peers: dict[str, tuple[Lease, tuple[Object, ...]]] = field(default_factory=dict)
+    _admission: Admission = NOBODY
 
     def __post_init__(self) -> None:
-        self._own = self.backend.state(self.node, ()) | bridge_state(self.node.subnets, self.mtu, address=self.bridge)
+        self._own = State([
+            *(item for backend in self.backends for item in backend.state(self.node, ())),
+            *bridge_state(self.node.subnets, self.mtu, address=self.bridge),
+        ])  # fmt: skip
 
     @property
     def mtu(self) -> int:
-        """Of the pods' interfaces, in bytes."""
-        return self.backend.mtu(self.node)
+        """Of the pods' interfaces, in bytes: what fits whichever backend carries it."""
+        return min(backend.mtu(self.node) for backend in self.backends)
 
     @property
     def state(self) -> State:
         """All of it."""
-        return State([*self._own, *(item for _, objects in self._peers.values() for item in objects)])
+        return State([*self._own, *(item for way in self._admission.ways.values() for item in way.objects)])
 
     @property
     def claim(self) -> Claim:
         """What is the agent's to remove when it is not desired."""
-        return backends.claim(self.backend, self.node) | Claim(frozenset({BRIDGE}), frozenset(self.node.networks))
+        claim = Claim(frozenset({BRIDGE}), frozenset(self.node.networks))
+        for backend in self.backends:
+            claim |= backends.claim(backend, self.node)
+        return claim
 
     @property
-    def peers(self) -> tuple[str, ...]:
-        """The nodes that are reached, by name."""
-        return tuple(self._peers)
+    def peers(self) -> Mapping[str, Way]:
+        """How each peer is reached, by node."""
+        return self._admission.ways
+
+    @property
+    def rejected(self) -> Mapping[str, str]:
+        """Why a lease is no peer, by node."""
+        return self._admission.rejected
+
+    @property
+    def leases(self) -> tuple[Lease, ...]:
+        """Those of the peers."""
+        return self._admission.peers
 
     def update(self, leases: Iterable[Lease]) -> tuple[State, State]:
         """Takes on a new set of leases. Returns what of the desired state changed: as it was, and as it is now."""
-        admission = admit(self.backend, self.node, leases)
-        self.rejected = admission.rejected
-        before = self._peers
-        after = {
-            lease.node: known
-            if (known := before.get(lease.node)) is not None and known[0] is lease
-            else (lease, self.backend.peer(self.node, lease))
-            for lease in admission.peers
-        }
-        self._peers = after
-        return State(_objects(before, after)), State(_objects(after, before))
+        before = self._admission.ways
+        self._admission = admit(self.backends, self.node, leases, self._admission)
+        after = self._admission.ways
+        return State(_besides(before, after)), State(_besides(after, before))
+
+    @property
+    def unneeded(self) -> frozenset[Backend]:
+        """Backends that nobody is sent to by, and that nobody sends to us by. The preferred one is always needed."""
+        ways = self._admission.ways.values()
+        return frozenset(self.backends[1:]) - {way.backend for way in ways} - {way.back for way in ways}
 
 
-_Peers = Mapping[str, tuple[Lease, tuple[Object, ...]]]
-
-
-def _objects(peers: _Peers, besides: _Peers) -> list[Object]:
-    """The objects of the peers that the other set does not have in the same form."""
-    return [
-        item
-        for name, (lease, objects) in peers.items()
-        if name not in besides or besides[name][0] is not lease
-        for item in objects
-    ]
+def _besides(ways: Mapping[str, Way], others: Mapping[str, Way]) -> list[Object]:
+    """The objects of those ways that the others do not have in the same form."""
+    return [item for name, way in ways.items() if others.get(name) is not way for item in way.objects]
 
 
 def bridge_address(observed: State) -> HardwareAddress | None:
@@ -86,7 +97,7 @@ def bridge_address(observed: State) -> HardwareAddress | None:
 
 
 def hardware(node: str, devices: Iterable[str], observed: State) -> dict[str, HardwareAddress]:
-    """The hardware address of each of the backend's devices: what it has already, else one that follows from the names,
+    """The hardware address of each of the backends' devices: what it has already, else one that follows from the names,
     so that it is the same again after a reboot and peers have nothing to learn.
     """
     return {device: _present(device, observed) or _derived(node, device) for device in devices}

@@ -34,7 +34,7 @@ def check(
         backend = open_backend(snapshot.config.backend)
         facts = Node(node, choose(observed, interface, families), snapshot.config.networks, lease.subnets)
         facts = replace(facts, hardware=backend.announced(lease))
-        fabric = Fabric(backend, facts, bridge_address(observed))
+        fabric = Fabric((backend,), facts, bridge_address(observed))
         fabric.update(snapshot.leases.values())
         desired = fabric.state
         observed = observe(socket, [setting.path for setting in desired.of(Sysctl)], namespace)

@@ -8,8 +8,9 @@ from typing import Literal
 
 from nankeen.kernel.apply import Refusal, apply
 from nankeen.kernel.netlink.socket import NetlinkSocket
+from nankeen.kernel.observe import observe
 from nankeen.model.diff import Change, Claim, diff
-from nankeen.model.state import State
+from nankeen.model.state import State, Sysctl
 
 Cause = Literal["start", "leases", "kernel", "audit"]
 _REPAIRS: frozenset[Cause] = frozenset({"kernel", "audit"})
@@ -36,6 +37,11 @@ class Reconciler:
         refused = self._apply(changes, cause)
         if cause in _REPAIRS:
             self.repaired += len(changes) - len(refused)
+
+    def build(self, desired: State) -> None:
+        """Makes what is missing of the desired state, and takes nothing away."""
+        observed = observe(self._socket, [setting.path for setting in desired.of(Sysctl)])
+        self._apply(diff(desired, observed), "start")
 
     def step(self, before: State, after: State, claim: Claim) -> None:
         """Takes the kernel from one desired state to the next without looking at it: for few changed leases of many."""

@@ -9,6 +9,7 @@ from nankeen.cni.server import SOCKET
 
 SUBNET_FILE = Path("/run/flannel/subnet.env")
 STATUS_FILE = Path("/run/nankeen/status.json")
+LEASE_FILE = Path("/var/lib/nankeen/leases.json")
 CNI_BIN_DIR = Path("/opt/cni/bin")
 CNI_CONF_DIR = Path("/etc/cni/net.d")
 CNI_DATA_DIR = Path("/var/lib/cni")
@@ -30,6 +31,8 @@ class Settings:
     cni_bin_dir: Path = CNI_BIN_DIR
     cni_conf_dir: Path = CNI_CONF_DIR
     cni_data_dir: Path = CNI_DATA_DIR
+    lease_file: Path = LEASE_FILE
+    """The last known leases, for a start while the registry is away."""
     ip_masq: bool = False
     """Whether traffic that leaves the pod network is masqueraded."""
     audit_seconds: float = 30.0

@@ -30,6 +30,7 @@ _PATH = click.Path(path_type=Path)
     "--cni-conf-dir", type=_PATH, default=defaults.CNI_CONF_DIR, show_default=True, help="Conflist goes here."
 )
 @click.option("--cni-data-dir", type=_PATH, default=defaults.CNI_DATA_DIR, show_default=True, help="Pod addresses.")
+@click.option("--lease-file", type=_PATH, default=defaults.LEASE_FILE, show_default=True, help="The last known leases.")
 @click.option("--ip-masq/--no-ip-masq", default=False, help="Tell others to masquerade what leaves the pod network.")
 def agent(**options: Any) -> int:  # noqa: ANN401  (each is a field of Settings, by its name)
     """Take a lease, tell the other nodes, and keep this node's kernel equal to what all leases ask for.

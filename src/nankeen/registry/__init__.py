@@ -5,7 +5,7 @@ One small protocol, one file for each implementation.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Protocol
@@ -59,7 +59,7 @@ class Registry(Protocol):
     async def snapshot(self) -> Snapshot:
         """The registry as it is now."""
 
-    def watch(self) -> AsyncIterator[Snapshot]:
+    def watch(self) -> AsyncGenerator[Snapshot, None]:
         """The registry as it is now, and again after each change. Several changes may come as one."""
 
     def close(self) -> None:

@@ -46,7 +46,7 @@ class Node:
         """Starts the agent; returns when it says that it is ready."""
         paths = {
             "subnet-file": "flannel/subnet.env", "status-file": "run/status.json", "socket": "run/cni.sock",
-            "cni-bin-dir": "bin", "cni-conf-dir": "conf", "cni-data-dir": "data",
+            "cni-bin-dir": "bin", "cni-conf-dir": "conf", "cni-data-dir": "data", "lease-file": "leases.json",
         }  # fmt: skip
         options = [word for name, path in paths.items() for word in (f"--{name}", str(self.directory / path))]
         with (self.directory / "log").open("a") as log:
@@ -78,13 +78,11 @@ class Node:
                         return found
                     await inotify.get()
 
-    async def join(self, number: int) -> Lease:
+    async def join(self, number: int, vni: int = 1) -> Lease:
         """Another node takes a lease."""
         registry = SqliteRegistry(self.registry_file)
-        reach = Reach(
-            IPv4Address("192.168.0.10") + number,
-            f'{{"VNI":1,"VtepMAC":"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"}}',
-        )
+        data = f'{{"VNI":{vni},"VtepMAC":"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"}}'
+        reach = Reach(IPv4Address("192.168.0.10") + number, data)
         try:
             return await registry.acquire(f"node{number}", "vxlan", [reach])
         finally:

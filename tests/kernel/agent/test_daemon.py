@@ -115,10 +115,22 @@ async def test_a_changed_configuration_is_taken_on(node: Node) -> None:
     await node.start()
     registry = SqliteRegistry(node.registry_file)
     await registry.set_config('{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan","VNI":7}}')
-    await node.until(lambda status: status.ready and status.peers == 0)
+    async with asyncio.timeout(20):
+        async for snapshot in registry.watch():
+            if snapshot.leases["node1"].offers:
+                break
+    assert "flannel.7:" in node.net.run("ip link")
+    assert fabric(node).count("onlink") == 1  # the peer has not moved yet
+    await node.join(2, vni=7)
+    async with asyncio.timeout(20):
+        async for snapshot in registry.watch():
+            if not snapshot.leases["node1"].offers:
+                break
     registry.close()
-    assert "flannel.7" in node.net.run("ip link")
-    assert "flannel.1:" not in node.net.run("ip link")
+    async with asyncio.timeout(10):
+        while "flannel.1:" in node.net.run("ip link"):
+            await node.until(lambda status: status.ready)
+    assert node.net.run("ip route show dev flannel.7").count("onlink") == 1
 
 
 async def test_a_changed_underlay_address_is_announced(node: Node) -> None:

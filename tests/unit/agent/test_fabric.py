@@ -28,7 +28,7 @@ def fabric() -> Fabric:
         (IPv4Network("10.244.1.0/24"),),
         hardware={"flannel.1": OUR_MAC},
     )
-    return Fabric(VXLAN, node)
+    return Fabric((VXLAN,), node)
 
 
 def lease(number: int, mac: int = 0) -> Lease:
@@ -78,7 +78,7 @@ def test_a_bad_lease_is_refused_alone_and_named() -> None:
     node = fabric()
     bad = Lease("node2", "vxlan", (Endpoint(IPv4Network("10.9.0.0/24"), Reach(IPv4Address("192.168.0.12"))),))
     node.update([lease(1), bad])
-    assert node.peers == ("node1",)
+    assert list(node.peers) == ["node1"]
     assert "10.9.0.0/24" in node.rejected["node2"]
 
 

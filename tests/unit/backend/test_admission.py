@@ -16,7 +16,7 @@ VXLAN = open_backend(BackendConfig("vxlan"))
 
 
 def admission(*leases: Lease, here: Node | None = None) -> Admission:
-    return admit(VXLAN, here or node(), leases)
+    return admit([VXLAN], here or node(), leases)
 
 
 def test_good_peers_are_admitted_in_the_order_of_their_names() -> None:
@@ -32,7 +32,7 @@ def test_the_nodes_own_lease_is_neither_a_peer_nor_rejected() -> None:
 
 def test_the_objects_of_the_peers_and_the_nodes_own_are_the_whole_state() -> None:
     decided = admission(lease(2), lease(3))
-    parts = [item for items in decided.objects.values() for item in items]
+    parts = [item for way in decided.ways.values() for item in way.objects]
     assert State([*VXLAN.state(node(), ()), *parts]) == VXLAN.state(node(), decided.peers)
 
 
@@ -95,10 +95,10 @@ def test_what_was_admitted_before_is_taken_over_where_the_lease_is_the_same_obje
     kept, changed = lease(2), lease(3)
     before = admission(kept, changed)
     moved = lease(3, endpoint(3, address="10.99.0.33"))
-    after = admit(VXLAN, node(), [kept, moved], before)
+    after = admit([VXLAN], node(), [kept, moved], before)
     assert after == admission(kept, moved)
-    assert after.objects["node2"] is before.objects["node2"]
-    assert after.objects["node3"] != before.objects["node3"]
+    assert after.ways["node2"] is before.ways["node2"]
+    assert after.ways["node3"] != before.ways["node3"]
 
 
 subnets = st.builds(

@@ -1,0 +1,192 @@
+"""Following a membership: the kernel is kept equal to the leases, until the node has to join anew.
+
+registry.watch ──▶ Fabric.update ──▶ Reconciler.step ──▶ kernel
+kernel events, audits ──────────▶ Reconciler.converge ──▶ kernel
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Mapping
+from contextlib import aclosing
+
+from nankeen.agent import lastknown, status
+from nankeen.agent.join import Membership
+from nankeen.agent.means import Means
+from nankeen.agent.reconcile import Cause
+from nankeen.agent.underlay import choose
+from nankeen.cni import install
+from nankeen.kernel.monitor import Event, Monitor
+from nankeen.kernel.observe import observe
+from nankeen.model import subnetenv
+from nankeen.model.errors import InputError, LeaseError, RegistryError
+from nankeen.model.state import State, Sysctl
+from nankeen.pods.network import PodNetwork
+from nankeen.registry import Snapshot
+
+RENEW_MARGIN = 3600.0
+"""Seconds before its expiry that a lease is renewed: flannel's 60 minutes."""
+RETRY_SECONDS = 1.0
+SETTLE_SECONDS = 0.05
+"""How long to let further kernel events come before looking: somebody who deletes a device deletes much at once."""
+SAVE_SECONDS = 5.0
+"""How long to let leases change before they are written to disk again."""
+WITHDRAW_SECONDS = 3.0
+"""How long a backend that no lease needs any more is kept: peers have to hear what we heard, and packets to arrive."""
+
+_log = logging.getLogger("nankeen.agent")
+
+
+class Rejoin(Exception):  # noqa: N818  (a reason to begin anew, not a failure)
+    """Something has changed that the lease was asked with, or the lease itself is gone."""
+
+
+class Follower:
+    """Keeps one membership."""
+
+    def __init__(self, means: Means, membership: Membership) -> None:
+        self._means = means
+        self._membership = membership
+        self._fabric = membership.fabric
+        self._damaged: Mapping[str, str] = {}
+        self._snapshot: Snapshot | None = None
+        self._taken = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    async def run(self, remembered: Snapshot | None = None) -> None:
+        """Until something is raised: a group with `Rejoin` where the node has to join anew.
+
+        `remembered` is what to begin with where the registry is away.
+        """
+        with Monitor(own_ports=frozenset({self._means.socket.port})) as monitor:
+            async with asyncio.TaskGroup() as tasks:
+                if remembered is not None:
+                    self._take(remembered)
+                tasks.create_task(self._watch(), name="registry")
+                tasks.create_task(self._renew(), name="renewal")
+                await self._taken.wait()
+                self._serve_pods()
+                tasks.create_task(self._repair(monitor), name="kernel events")
+                tasks.create_task(self._audit(), name="audit")
+                tasks.create_task(self._remember(), name="last known leases")
+                tasks.create_task(self._withdraw(), name="withdrawal")
+
+    async def _watch(self) -> None:
+        """Takes on the leases as they change; the registry may go away and come back meanwhile."""
+        away = False
+        while True:
+            try:
+                async with aclosing(self._means.registry.watch()) as snapshots:
+                    async for snapshot in snapshots:
+                        if away:
+                            _log.info("the registry is back")
+                        away = False
+                        self._take(snapshot)
+            except RegistryError as error:
+                if not away:
+                    _log.error("the registry is away, the fabric stays as it is: %s", error)
+                away = True
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _take(self, snapshot: Snapshot) -> None:
+        """Makes the kernel equal to one snapshot of the registry."""
+        fabric = self._fabric
+        own = snapshot.leases.get(fabric.node.name)
+        if own is None or own.subnets != fabric.node.subnets:
+            raise Rejoin("the lease was lost")
+        if snapshot.config != self._membership.config:
+            raise Rejoin("the network configuration has changed")
+        before, after = fabric.update(snapshot.leases.values())
+        self._snapshot, self._damaged = snapshot, snapshot.rejected
+        if not self._taken.is_set():
+            self._inspect("start")
+        elif before or after:
+            self._means.reconciler.step(before, after, self._means.claim)
+        self._means.tell_progress(fabric, self._damaged)
+        self._means.tell(revision=snapshot.revision)
+        self._taken.set()
+        self._changed.set()
+
+    def _serve_pods(self) -> None:
+        """Opens the node for pods: only now that every peer known is programmed does the runtime find us."""
+        settings, node, fabric = self._means.settings, self._fabric.node, self._fabric
+        text = subnetenv.render(self._membership.config, node.subnets, fabric.mtu, ip_masq=settings.ip_masq)
+        status.write_atomically(settings.subnet_file, text)
+        self._means.plugin.ready(PodNetwork(node.subnets, fabric.mtu, node.networks))
+        install.install_executable(settings.cni_bin_dir, socket=str(settings.socket))
+        install.install_conflist(settings.cni_conf_dir)
+        _log.info("ready: %d peers", len(fabric.peers))
+        self._means.tell(ready=True, reason="")
+
+    async def _repair(self, monitor: Monitor) -> None:
+        """Puts right at once what somebody else changes."""
+        async for events in monitor.batches():
+            if any(self._concerns(event) for event in events):
+                await asyncio.sleep(SETTLE_SECONDS)
+                self._inspect("kernel")
+
+    def _concerns(self, event: Event) -> bool:
+        ours = self._fabric.claim.devices | {self._fabric.node.underlay.device}
+        return event.kind in (None, Sysctl) or event.device in ours
+
+    async def _audit(self) -> None:
+        """Looks now and then, because not everything is news: a sysctl can change in silence."""
+        while True:
+            await asyncio.sleep(self._means.settings.audit_seconds)
+            self._inspect("audit")
+
+    def _inspect(self, cause: Cause) -> None:
+        """Looks at the whole kernel, and makes it equal to the desired state."""
+        desired = self._fabric.state
+        observed = observe(self._means.socket, [setting.path for setting in desired.of(Sysctl)])
+        self._check_underlay(observed)
+        self._means.reconciler.converge(desired, observed, self._means.claim, cause)
+        self._means.tell_progress(self._fabric, self._damaged)
+
+    def _check_underlay(self, observed: State) -> None:
+        node = self._fabric.node
+        try:
+            underlay = choose(observed, self._means.settings.interface, node.families)
+        except InputError as error:
+            raise Rejoin(str(error)) from error
+        if underlay != node.underlay:
+            raise Rejoin(f"the underlay has changed: {underlay}")
+
+    async def _renew(self) -> None:
+        """Renews the lease before it expires. A reservation does not."""
+        lease = self._membership.lease
+        while lease.expires is not None:
+            due = lease.expires - RENEW_MARGIN * random.uniform(1, 1.1)  # noqa: S311  (spreads the renewals of many)
+            while (left := due - time.time()) > 0:  # noqa: ASYNC110  (the clock may be set meanwhile)
+                await asyncio.sleep(min(left, 60))
+            try:
+                lease = await self._means.registry.renew(lease)
+            except LeaseError as error:
+                raise Rejoin(str(error)) from error
+            except RegistryError as error:
+                _log.error("the lease could not be renewed: %s", error)
+                await asyncio.sleep(60)
+
+    async def _remember(self) -> None:
+        """Writes the leases to disk, some time after they changed."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            if self._snapshot is not None:
+                try:
+                    lastknown.save(self._means.settings.lease_file, self._snapshot)
+                except OSError as error:
+                    _log.error("the leases cannot be remembered: %s", error)
+            await asyncio.sleep(SAVE_SECONDS)
+
+    async def _withdraw(self) -> None:
+        """Gives up a backend that is on its way out, some time after the last lease needed it."""
+        while True:
+            outgoing = self._membership.outgoing
+            await asyncio.sleep(WITHDRAW_SECONDS)
+            if outgoing and self._membership.outgoing == outgoing:
+                names = sorted(backend.announces for backend in outgoing)
+                raise Rejoin(f"no lease needs the former {' or '.join(names)} any more")

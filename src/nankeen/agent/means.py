@@ -1,0 +1,66 @@
+"""What an agent works with, made once: its settings, the registry, the kernel, the pods' plugin, and its report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from nankeen.agent import status
+from nankeen.agent.fabric import Fabric
+from nankeen.agent.reconcile import Reconciler
+from nankeen.agent.settings import Settings
+from nankeen.agent.status import Status
+from nankeen.kernel.netlink.socket import NetlinkSocket
+from nankeen.model.diff import NOTHING, Claim
+from nankeen.pods.plugin import Plugin
+from nankeen.registry import Registry
+
+_log = logging.getLogger("nankeen.agent")
+
+
+@dataclass(slots=True)
+class Means:
+    """One agent's means, and the status that it tells."""
+
+    settings: Settings
+    registry: Registry
+    socket: NetlinkSocket
+    reconciler: Reconciler = field(init=False)
+    plugin: Plugin = field(init=False)
+    claim: Claim = NOTHING
+    """What has ever been ours since the agent started: what is not desired any more is removed."""
+    status: Status = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reconciler = Reconciler(self.socket)
+        self.plugin = Plugin(self.settings.cni_data_dir / "networks")
+        self.status = Status(self.settings.node)
+
+    def tell(self, **news: Any) -> None:  # noqa: ANN401  (fields of Status)
+        """Brings the status file up to date. Raises `OSError`."""
+        told = replace(self.status, **news)
+        if told != self.status or not self.settings.status_file.exists():
+            self.status = told
+            status.write(self.settings.status_file, told)
+
+    def tell_progress(self, fabric: Fabric, damaged: Mapping[str, str]) -> None:
+        """Tells how far the fabric stands; `damaged` are entries of the registry that are no leases."""
+        rejected = {**damaged, **fabric.rejected}
+        for node, reason in rejected.items():
+            if self.status.rejected.get(node) != reason:
+                _log.warning("the lease of %s is refused: %s", node, reason)
+        self.tell(
+            peers=len(fabric.peers),
+            rejected=rejected,
+            refused=tuple(map(str, self.reconciler.refused)),
+            repaired=self.reconciler.repaired,
+        )
+
+    def not_ready(self, what: str, error: Exception) -> None:
+        """Tells, once, what keeps the agent from being ready."""
+        if str(error) != self.status.reason:
+            _log.error("no %s: %s", what, error)
+            self.plugin.not_ready(str(error))
+            self.tell(ready=False, reason=str(error))
