@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Protocol
 
+from nankeen.backend.routing import NextHop, RouteTable
 from nankeen.model.address import Family, HardwareAddress, IPAddress, IPNetwork, family_of
 from nankeen.model.diff import Claim
 from nankeen.model.errors import ConfigError, InputError
@@ -17,7 +18,12 @@ from nankeen.model.lease import Lease, Reach
 from nankeen.model.netconf import WHERE, BackendConfig
 from nankeen.model.state import Object, State
 
-_MODULES = {"vxlan": "nankeen.backend.vxlan"}
+_MODULES = {
+    "alloc": "nankeen.backend.alloc",
+    "host-gw": "nankeen.backend.host_gw",
+    "ipip": "nankeen.backend.ipip",
+    "vxlan": "nankeen.backend.vxlan",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,8 @@ class Node:
     """What peers reach the node by, where that is not the underlay's own address: behind NAT, for example."""
     hardware: Mapping[str, HardwareAddress] = field(default_factory=dict, hash=False)
     """By device: the hardware address that it has or shall have, one for each of the backend's devices."""
+    routes: RouteTable = field(default_factory=RouteTable)
+    """How the node reaches the underlay's addresses."""
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -65,6 +73,12 @@ class Node:
         """What peers reach the node by; raises `InputError` where there is none of that family."""
         return _of(family, self.public) or self.local_address(family)
 
+    def is_on_link(self, address: IPAddress) -> bool:
+        """Whether the underlay's device reaches the address without a gateway."""
+        if address.version == 6 and address.is_link_local:  # on every link (RFC 4291 §2.5.6)
+            return True
+        return self.routes.next_hop(address) == NextHop(self.underlay.device)
+
 
 class Backend(Protocol):
     """The contract. A backend is made from its options and never changes; it reads nothing but its arguments.
@@ -75,6 +89,10 @@ class Backend(Protocol):
     @property
     def announces(self) -> str:
         """The backend type that the node's lease tells of: its name, or "" for those that flannel leaves out."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The kinds of link that the kernel must be able to make, by its names for them. Asked before it is started."""
 
     def devices(self, node: Node) -> frozenset[str]:
         """The names of the devices that the backend makes: all that hangs on them is ours."""

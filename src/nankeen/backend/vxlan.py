@@ -7,6 +7,8 @@ and X its underlay address:
     B dev flannel.1 lladdr M PERMANENT       whose hardware address is known without asking,
     M dev flannel.1 dst X self permanent     and reached at the peer's node
 
+With `DirectRouting`, a family in which the peer is on-link takes the plain route of `nankeen.backend.host_gw` instead.
+
 Different from flannel on purpose: packets leave from the underlay's own address, also behind NAT, and IPv6 is counted
 with its true overhead.
 """
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 
 from nankeen.backend import Node
+from nankeen.backend.host_gw import direct_route
 from nankeen.model.address import Family, HardwareAddress, IPInterface, IPNetwork, family_of
 from nankeen.model.errors import ConfigError, InputError
 from nankeen.model.gojson import Fields, parse_object
@@ -52,10 +55,16 @@ class VxlanBackend:
     """Whether the FDB learns from frames that come in."""
     outer_mtu: int | None = None
     """Largest outer packet in bytes; None for the underlay's."""
+    direct_routing: bool = False
+    """Whether peers on the same link are reached without encapsulation."""
 
     @property
     def announces(self) -> str:
         return NAME
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"vxlan"})
 
     def devices(self, node: Node) -> frozenset[str]:
         return frozenset(device_name(self.vni, family) for family in node.families)
@@ -122,6 +131,8 @@ class VxlanBackend:
         address = self._vtep_address(endpoint.reach.data)
         if address == node.hardware[device]:
             raise InputError(f"its VTEP has this node's hardware address, {address}")
+        if self.direct_routing and node.is_on_link(endpoint.reach.address):
+            return (direct_route(node, endpoint),)
         base = endpoint.subnet.network_address
         return (
             ForwardingEntry(device, address, endpoint.reach.address),
@@ -142,8 +153,6 @@ class VxlanBackend:
 
 def parse(options: Fields) -> VxlanBackend:
     """The backend with these options; raises `ConfigError`."""
-    if options.boolean("DirectRouting", default=False):
-        raise options.refusal("DirectRouting", "it is not yet supported: leave it out")
     vni = options.integer("VNI", 1, 0, _LARGEST_VNI)
     device_name(vni, Family.IPV4)  # the shorter one: where it does not fit, none does
     return VxlanBackend(
@@ -152,6 +161,7 @@ def parse(options: Fields) -> VxlanBackend:
         gbp=options.boolean("GBP", default=False),
         learning=options.boolean("Learning", default=False),
         outer_mtu=options.integer("MTU", 0, 0, 65_535) or None,
+        direct_routing=options.boolean("DirectRouting", default=False),
     )
 
 

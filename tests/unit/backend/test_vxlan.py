@@ -125,7 +125,6 @@ def test_an_mtu_too_small_for_ipv6_is_refused() -> None:
         ("GBP", 1, "Backend.GBP is 1; it must be true or false"),
         ("Learning", "no", 'Backend.Learning is "no"'),
         ("MTU", -1, "Backend.MTU is -1"),
-        ("DirectRouting", True, "Backend.DirectRouting is true; it is not yet supported"),
         ("DirectRouting", "yes", 'Backend.DirectRouting is "yes"; it must be true or false'),
     ],
 )
