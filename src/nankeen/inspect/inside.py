@@ -28,13 +28,15 @@ def inside(lab: Lab, work: Callable[[], _Result]) -> _Result:
     a word.
     """
     result, tell_result = os.pipe()
-    child = _fork()
+    held_back = _hold_back_signals()
+    child = os.fork()
     if child == 0:
         os.close(result)
         _exit_with(lambda: _work(lab, work, tell_result))
     with os.fdopen(result, "rb") as pipe:
         try:
             os.close(tell_result)
+            signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
             data = pipe.read()
         except BaseException:
             os.kill(child, signal.SIGKILL)
@@ -50,20 +52,15 @@ def inside(lab: Lab, work: Callable[[], _Result]) -> _Result:
     return cast("_Result", returned)
 
 
-def _fork() -> int:
-    """fork(2). Python drops an exception that a signal raises while it forks, so signals are held back meanwhile."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        child = os.fork()
-        if child == 0:
-            for kind in _SIGNALS:
-                signal.signal(kind, signal.SIG_DFL)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return child
+def _hold_back_signals() -> set[int]:
+    """Until the returned mask is set again. Python drops an exception that a signal raises while it forks."""
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS))
 
 
 def _work(lab: Lab, work: Callable[[], object], tell_result: int) -> None:
+    for kind in _SIGNALS:
+        signal.signal(kind, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     with os.fdopen(tell_result, "wb") as pipe:
         try:
             if lab.rootless and _enter_and_fork(lab):
@@ -83,7 +80,7 @@ def _enter_and_fork(lab: Lab) -> bool:
     enter_lab(lab)
     syscalls.setns(network, syscalls.CLONE_NEWNET)
     syscalls.setns(processes, syscalls.CLONE_NEWPID)
-    child = _fork()
+    child = os.fork()
     if child:
         os.waitpid(child, 0)
         return True
