@@ -1,7 +1,8 @@
 """The difference between two states, in an order that never breaks forwarding: build before you remove.
 
 A route leads to a neighbour, whose hardware address leads to a forwarding entry: each is added after what it leads to
-and removed before it, so no packet ever meets half of a path. What is removed is only what a `Claim` covers.
+and removed before it, so no packet ever meets half of a path. IPsec policies come first and go last: none ever leaves
+in the clear meanwhile. What is removed is only what a `Claim` covers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from nankeen.model.address import IPNetwork
+from nankeen.model.hook import Hook
+from nankeen.model.ike import IkeConnection, IkeSecret
 from nankeen.model.state import (
+    KERNEL,
     PROTOCOL_KERNEL,
     PROTOCOL_NANKEEN,
     Address,
@@ -23,8 +27,16 @@ from nankeen.model.state import (
     State,
     Sysctl,
 )
+from nankeen.model.wireguard import WireguardDevice, WireguardPeer
+from nankeen.model.xfrm import XfrmPolicy
 
-_BUILD_ORDER: dict[type[Object], int] = {Link: 0, Sysctl: 1, Address: 2, ForwardingEntry: 3, Neighbour: 4, Route: 5}
+_BUILD_ORDER: dict[type[Object], int] = {
+    kind: place
+    for place, kind in enumerate([
+        XfrmPolicy, Link, WireguardDevice, WireguardPeer, Sysctl, Address, ForwardingEntry, Neighbour, Route,
+        IkeSecret, IkeConnection, Hook,
+    ])
+}  # fmt: skip
 
 
 class Verb(Enum):
@@ -77,7 +89,8 @@ class Claim:
 
     Of what hangs on our devices, addresses and routes outside `networks` are somebody else's: an administrator may
     route further networks through the fabric. Routes that the kernel made for an address go with that address. Of an
-    underlay device nothing is ours but routes to pods that carry our own protocol number.
+    underlay device nothing is ours but routes to pods that carry our own protocol number. IPsec policies are ours that
+    bear our marks and speak of the pod network on both sides.
     """
 
     devices: frozenset[str] = frozenset()
@@ -95,9 +108,15 @@ class Claim:
                 if device in self.devices:
                     return protocol != PROTOCOL_KERNEL and self._inside(destination)
                 return device in self.underlays and protocol == PROTOCOL_NANKEEN and self._inside(destination)
-            case Neighbour(device=device) | ForwardingEntry(device=device):
+            case Neighbour(device=device) | ForwardingEntry(device=device) | WireguardPeer(device=device):
                 return device in self.devices
-            case Sysctl():
+            case XfrmPolicy(source=source, destination=destination):
+                return item.is_ours and self._inside(source) and self._inside(destination)
+            case IkeConnection(local_subnet=source, remote_subnet=destination):
+                return self._inside(source) and self._inside(destination)
+            case IkeSecret() | Hook():
+                return True  # only our own are ever observed
+            case Sysctl() | WireguardDevice():
                 return False
 
     def _inside(self, network: IPNetwork) -> bool:
@@ -113,8 +132,12 @@ class Claim:
 NOTHING = Claim()
 
 
-def diff(desired: State, observed: State, claim: Claim = NOTHING) -> tuple[Change, ...]:
+def diff(
+    desired: State, observed: State, claim: Claim = NOTHING, kinds: AbstractSet[type[Object]] = KERNEL
+) -> tuple[Change, ...]:
     """The changes that turn `observed` into `desired`, in the order to make them. Empty when they already agree.
+
+    Only objects of these kinds are compared: by default those that the kernel holds.
 
     What hangs on a link that must be recreated goes with it, also what somebody else put there; what is desired of it
     comes back.
@@ -123,12 +146,12 @@ def diff(desired: State, observed: State, claim: Claim = NOTHING) -> tuple[Chang
     build = [
         change
         for identity, wanted in desired.items()
-        if (change := _towards(wanted, standing.get(identity))) is not None
+        if type(wanted) in kinds and (change := _towards(wanted, standing.get(identity))) is not None
     ]
     remove = [
         Change(Verb.REMOVE, found, found)
         for identity, found in standing.items()
-        if desired.get(identity) is None and claim.covers(found)
+        if desired.get(identity) is None and type(found) in kinds and claim.covers(found)
     ]
     gone = {change.object.name for change in remove if isinstance(change.object, Link)}
     remove = [change for change in remove if change.object.device not in gone]

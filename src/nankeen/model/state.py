@@ -1,5 +1,8 @@
 """Kernel state as values: links, addresses, neighbours, forwarding entries, routes and sysctls.
 
+What only some backends have stands in modules of its own: WireGuard's devices and peers, IPsec's policies, and what is
+kept outside the kernel for a peer, IKE connections and commands.
+
 Each object has an identity (what makes it the same object to the kernel) and content (the rest). `str()` of an object
 is the line that `ip`, `bridge` or `sysctl` prints for it. A field that is None in a desired object leaves the choice to
 the kernel; observed objects have every field.
@@ -9,9 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from nankeen.model.address import HardwareAddress, IPAddress, IPInterface, IPNetwork
+from nankeen.model.hook import Hook
+from nankeen.model.ike import IkeConnection, IkeSecret
+from nankeen.model.wireguard import WireguardDevice, WireguardPeer
+from nankeen.model.xfrm import XfrmPolicy
 
 MAIN_TABLE = 254
 """RT_TABLE_MAIN (linux/rtnetlink.h)."""
@@ -254,7 +261,12 @@ class Sysctl:
         return f"{self.path} = {self.value}"
 
 
-Object = Link | Address | Neighbour | ForwardingEntry | Route | Sysctl
+KernelObject = (
+    Link | Address | Neighbour | ForwardingEntry | Route | Sysctl | WireguardDevice | WireguardPeer | XfrmPolicy
+)
+Object = KernelObject | IkeConnection | IkeSecret | Hook
+KERNEL: frozenset[type[Object]] = frozenset(get_args(KernelObject))
+"""The kinds that the kernel itself holds. The others are kept by a companion of their backend."""
 _Kind = TypeVar("_Kind", bound=Object)
 
 
