@@ -7,7 +7,7 @@ import json
 import os
 import select
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_interface
@@ -20,7 +20,7 @@ from nankeen.lab.forks import Job, last_words
 from nankeen.lab.lab import Lab, LabNode, LabPod
 from nankeen.lab.nodes import AGENT_LOG, NodeHome
 from nankeen.lab.planned import planned_pod
-from nankeen.lab.readiness import await_network, await_peers
+from nankeen.lab.readiness import Readiness
 from nankeen.lab.topology import PodPlan, Topology
 from nankeen.model.errors import LabError
 from nankeen.registry import sqlite
@@ -149,22 +149,38 @@ class Cluster:
     def _serve_pods(self, plans: Sequence[PodPlan], at: Sequence[LabNode]) -> None:
         """Attaches pods, all nodes at once, starts their containers, and waits until those nodes have their routes."""
         planned = {plan.name: plan.containers for plan in plans}
-        jobs = [self._at_node(node.name, node.name, partial(self._serve_node, node, planned)) for node in at]
         starting: list[tuple[LabPod, list[pods.Starting]]] = []
-        for results in self._gather(jobs):
+        for results in self._attach(planned, at):
             for name, result in results.items():
                 pod = self._note_attachment(self.lab.pod(name), result)
                 starting.append((pod, pods.start_containers(pod, planned[name], self.lab.directory)))
         for pod, containers in starting:
             self.lab = self.lab.with_pod(replace(pod, containers=tuple(pods.await_start(c) for c in containers)))
 
-    def _serve_node(self, node: LabNode, planned: Iterable[str]) -> dict[str, Any]:
-        """In the node: what its runtime does when it may, and the results by pod."""
-        network = await_network(node.directory)
-        new = [pod for pod in self.lab.pods if pod.node == node.name and pod.name in planned]
-        results = {pod.name: runtime.attach(network, pod) for pod in new}
-        await_peers(node.directory, len(self.lab.nodes) - 1)
-        return results
+    def _attach(self, planned: Collection[str], at: Sequence[LabNode]) -> Iterator[dict[str, Any]]:
+        """The results by pod, of each node as it comes. Raises `LabError`, also where an agent ends meanwhile."""
+        agents = {os.pidfd_open(pid): node for pid, node in self._agents.items()}
+        jobs: dict[int, Job] = {}
+        try:
+            with Readiness(at, len(self.lab.nodes) - 1) as readiness:
+                while jobs or not readiness.complete:
+                    for node, network in readiness.look():
+                        if own := [pod for pod in self.lab.pods if pod.node == node.name and pod.name in planned]:
+                            job = self._at_node(node.name, node.name, partial(_attach_all, network, own))
+                            jobs[job.answer] = job
+                    for descriptor in _readable(
+                        [readiness.fileno(), *agents, *jobs], readiness.milliseconds_left or None
+                    ):
+                        if descriptor in agents:
+                            self._complain_of_agent(agents[descriptor])
+                        if descriptor in jobs:
+                            yield jobs.pop(descriptor).result()
+        finally:
+            for descriptor in (*agents, *jobs):
+                os.close(descriptor)
+
+    def _complain_of_agent(self, node: str) -> None:
+        raise LabError(f"its agent ended: {last_words(self.lab.node(node).directory / AGENT_LOG)}", where=node)
 
     def _note_attachment(self, pod: LabPod, result: dict[str, Any]) -> LabPod:
         addresses = tuple(ip_interface(address) for address in runtime.addresses(result))
@@ -181,30 +197,23 @@ class Cluster:
 
         return Job.start(what, enter_and_work, self.lab.directory / f"{node}/runtime.log", keep=home.descriptors)
 
-    def _gather(self, jobs: list[Job]) -> Iterable[dict[str, Any]]:
-        """The results of jobs, as they come. An agent that ends meanwhile ends the wait. Raises `LabError`."""
-        agents = {os.pidfd_open(pid): node for pid, node in self._agents.items()}
-        waiting = {job.answer: job for job in jobs}
-        try:
-            poll = select.poll()
-            for descriptor in (*waiting, *agents):
-                poll.register(descriptor, select.POLLIN | select.POLLHUP)
-            while waiting:
-                for descriptor, _ in poll.poll():
-                    if descriptor in agents:
-                        log = self.lab.directory / agents[descriptor] / AGENT_LOG
-                        raise LabError(f"its agent ended: {last_words(log)}", where=agents[descriptor])
-                    poll.unregister(descriptor)
-                    yield waiting.pop(descriptor).result()
-        finally:
-            for descriptor in agents:
-                os.close(descriptor)
-
     def _drop(self, name: str) -> None:
         for pod in self.lab.pods:
             if pod.name == name:
                 pods.stop(pod)
         self.lab = self.lab.without_pod(name)
+
+
+def _attach_all(network: runtime.NetworkList, pods: Sequence[LabPod]) -> dict[str, Any]:
+    """In a node: what its runtime does, and the results by pod."""
+    return {pod.name: runtime.attach(network, pod) for pod in pods}
+
+
+def _readable(descriptors: Iterable[int], milliseconds: int | None) -> list[int]:
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(milliseconds)]
 
 
 def _network() -> runtime.NetworkList:
