@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network
 
 from nankeen.kernel import ability, sysctl
 from nankeen.kernel.namespace import Namespace, entered
@@ -56,7 +57,7 @@ def apply(socket: NetlinkSocket, changes: Sequence[Change], namespace: Namespace
     now = indexes(socket) if any(isinstance(change.object, Link) for change in changes) else before
     refused += _write_sysctls(changes, namespace)
     new = [change for change in changes if _is_new_link(change)]
-    rest = [
+    build = [
         *(_Step(change, _encode_addition(change.object)) for change in changes if _builds(change, Address)),
         *(
             _Step(change, _encode_up(change.object.name))
@@ -68,9 +69,10 @@ def apply(socket: NetlinkSocket, changes: Sequence[Change], namespace: Namespace
             for change in changes
             if _builds(change, (Neighbour, ForwardingEntry, Route))
         ),
-        *(_Step(change, _encode_removal(change.object)) for change in changes if change.verb is Verb.REMOVE),
     ]
-    return refused + _send(socket, rest, now)
+    remove = [_Step(change, _encode_removal(change.object)) for change in changes if change.verb is Verb.REMOVE]
+    refused += _retry_by_host_route(socket, _send(socket, build, now), now)
+    return refused + _send(socket, remove, now)
 
 
 def apply_or_raise(socket: NetlinkSocket, changes: Sequence[Change], namespace: Namespace | None = None) -> None:
@@ -156,6 +158,33 @@ def _reason(change: Change, failure: Failure) -> str:
     if isinstance(wanted, Link) and change.verb is not Verb.REMOVE and failure.errno == errno.EOPNOTSUPP:
         return ability.lack(link.kernel_name(wanted.kind))
     return str(failure)
+
+
+def _retry_by_host_route(socket: NetlinkSocket, refused: Sequence[Refusal], indexes: Indexes) -> list[Refusal]:
+    """Tries the on-link IPv6 routes among the refused again, and returns what is refused still.
+
+    Linux takes no next hop that lies behind another device by a route that stands, `onlink` or not
+    (ip6_route_check_nh_onlink in net/ipv6/route.c): pods that were reached plainly, and now by a tunnel. A host route
+    to the next hop stands in until the old route is replaced, so that at no moment there is none.
+    """
+    left: list[Refusal] = []
+    hosts: list[Route] = []
+    again: list[Change] = []
+    for refusal in refused:
+        match refusal:
+            case Refusal(
+                change=Change(object=Route(onlink=True, gateway=IPv6Address() as hop) as wanted), errno=errno.EINVAL
+            ):
+                hosts.append(Route(IPv6Network(hop), wanted.device))
+                again.append(refusal.change)
+            case _:
+                left.append(refusal)
+    steps = [
+        *(_Step(Change(Verb.ADD, host), _encode_addition(host)) for host in hosts),
+        *(_Step(change, _encode_addition(change.object)) for change in again),
+        *(_Step(Change(Verb.REMOVE, host), _encode_removal(host)) for host in hosts),
+    ]
+    return left + _send(socket, steps, indexes)
 
 
 def _write_sysctls(changes: Sequence[Change], namespace: Namespace | None) -> list[Refusal]:
