@@ -28,7 +28,7 @@ from nankeen.model.state import (
     Sysctl,
 )
 from nankeen.model.wireguard import WireguardDevice, WireguardPeer
-from nankeen.model.xfrm import XfrmPolicy
+from nankeen.model.xfrm import REQID, XfrmPolicy
 
 _BUILD_ORDER: dict[type[Object], int] = {
     kind: place
@@ -89,13 +89,15 @@ class Claim:
 
     Of what hangs on our devices, addresses and routes outside `networks` are somebody else's: an administrator may
     route further networks through the fabric. Routes that the kernel made for an address go with that address. Of an
-    underlay device nothing is ours but routes to pods that carry our own protocol number. IPsec policies are ours that
-    bear our marks and speak of the pod network on both sides.
+    underlay device nothing is ours but routes to pods that carry our own protocol number. Of IPsec's policies, those
+    are ours that carry our request ID and are about the pod network on both sides.
     """
 
     devices: frozenset[str] = frozenset()
     networks: frozenset[IPNetwork] = frozenset()
     underlays: frozenset[str] = frozenset()
+    policies: bool = False
+    """Whether there may be policies of ours."""
 
     def covers(self, item: Object) -> bool:
         """Whether the object may be removed when it is not desired."""
@@ -110,8 +112,9 @@ class Claim:
                 return device in self.underlays and protocol == PROTOCOL_NANKEEN and self._inside(destination)
             case Neighbour(device=device) | ForwardingEntry(device=device) | WireguardPeer(device=device):
                 return device in self.devices
-            case XfrmPolicy(source=source, destination=destination):
-                return item.is_ours and self._inside(source) and self._inside(destination)
+            case XfrmPolicy(source=source, destination=destination, tunnel=tunnel):
+                ours = self.policies and tunnel.reqid == REQID
+                return ours and self._inside(source) and self._inside(destination)
             case IkeConnection(local_subnet=source, remote_subnet=destination):
                 return self._inside(source) and self._inside(destination)
             case IkeSecret() | Hook():
@@ -126,7 +129,12 @@ class Claim:
         )
 
     def __or__(self, other: Claim) -> Claim:
-        return Claim(self.devices | other.devices, self.networks | other.networks, self.underlays | other.underlays)
+        return Claim(
+            self.devices | other.devices,
+            self.networks | other.networks,
+            self.underlays | other.underlays,
+            self.policies or other.policies,
+        )
 
 
 NOTHING = Claim()

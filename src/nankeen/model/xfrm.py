@@ -10,10 +10,6 @@ from nankeen.model.address import IPAddress, IPNetwork
 
 REQID = 11
 """Request ID of our policies and of the security associations that serve them: flannel's."""
-PRIORITY_LOCAL = 28_266
-"""Of our policies that let packets pass in the clear on the node itself. A lower number goes first."""
-PRIORITY_BLOCK = 28_267
-"""Of our policies that block what no other policy is about."""
 
 
 class Direction(Enum):
@@ -35,14 +31,14 @@ class EspTunnel:
 
 @dataclass(frozen=True, slots=True)
 class XfrmPolicy:
-    """A policy for packets between two networks. One without a tunnel lets them pass in the clear, or blocks them."""
+    """Packets between two networks must be in the tunnel: there is no other way for them."""
 
     direction: Direction
     source: IPNetwork
     destination: IPNetwork
-    tunnel: EspTunnel | None = None
+    tunnel: EspTunnel
     priority: int = 0
-    block: bool = False
+    """Of two policies for a packet, the one with the lower number counts."""
 
     @property
     def identity(self) -> tuple[Hashable, ...]:
@@ -52,21 +48,12 @@ class XfrmPolicy:
     def device(self) -> str | None:
         return None
 
-    @property
-    def is_ours(self) -> bool:
-        """Whether it bears one of our marks: the request ID, or a priority that nobody else would choose."""
-        if self.tunnel is not None:
-            return self.tunnel.reqid == REQID
-        return self.priority in (PRIORITY_LOCAL, PRIORITY_BLOCK)
-
     def satisfied_by(self, observed: XfrmPolicy) -> bool:
         return self == observed
 
     def __str__(self) -> str:
-        parts = [f"src {self.source} dst {self.destination} dir {self.direction.name.lower()}"]
-        parts += ["action block"] if self.block else []
-        parts += [f"priority {self.priority}"]
-        if self.tunnel is not None:
-            tunnel = self.tunnel
-            parts += [f"tmpl src {tunnel.source} dst {tunnel.destination} proto esp reqid {tunnel.reqid} mode tunnel"]
-        return " ".join(parts)
+        tunnel = self.tunnel
+        return (
+            f"src {self.source} dst {self.destination} dir {self.direction.name.lower()} priority {self.priority} "
+            f"tmpl src {tunnel.source} dst {tunnel.destination} proto esp reqid {tunnel.reqid} mode tunnel"
+        )
