@@ -30,6 +30,8 @@ class Fabric:
     node: Node
     bridge: HardwareAddress | None = None
     """The hardware address of the pods' bridge, where one stands already."""
+    state: State = field(init=False)
+    """All of it."""
     _own: State = field(init=False)
     _admission: Admission = NOBODY
 
@@ -38,16 +40,12 @@ class Fabric:
             *(item for backend in self.backends for item in backend.state(self.node, ())),
             *bridge_state(self.node.subnets, self.mtu, address=self.bridge),
         ])  # fmt: skip
+        self.state = self._own
 
     @property
     def mtu(self) -> int:
         """Of the pods' interfaces, in bytes: what fits whichever backend carries it."""
         return min(backend.mtu(self.node) for backend in self.backends)
-
-    @property
-    def state(self) -> State:
-        """All of it."""
-        return State([*self._own, *(item for way in self._admission.ways.values() for item in way.objects)])
 
     @property
     def claim(self) -> Claim:
@@ -77,7 +75,9 @@ class Fabric:
         before = self._admission.ways
         self._admission = admit(self.backends, self.node, leases, self._admission)
         after = self._admission.ways
-        return State(_besides(before, after)), State(_besides(after, before))
+        was, now = State(_besides(before, after)), State(_besides(after, before))
+        self.state = self.state.replaced(was, now)
+        return was, now
 
     @property
     def unneeded(self) -> frozenset[Backend]:

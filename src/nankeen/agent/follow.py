@@ -18,12 +18,13 @@ from nankeen.agent.join import Membership
 from nankeen.agent.means import Means
 from nankeen.agent.reconcile import Cause
 from nankeen.agent.underlay import choose
+from nankeen.backend.admission import Way
 from nankeen.cni import install
 from nankeen.kernel.monitor import Event, Monitor
 from nankeen.kernel.observe import observe
 from nankeen.model import subnetenv
 from nankeen.model.errors import InputError, LeaseError, RegistryError
-from nankeen.model.state import State, Sysctl
+from nankeen.model.state import Address, Link, Route, State, Sysctl
 from nankeen.pods.network import PodNetwork
 from nankeen.registry import Snapshot
 
@@ -36,6 +37,9 @@ SAVE_SECONDS = 5.0
 """How long to let leases change before they are written to disk again."""
 WITHDRAW_SECONDS = 3.0
 """How long a backend that no lease needs any more is kept: peers have to hear what we heard, and packets to arrive."""
+
+_LINES = 20
+"""Peers that are logged one by one; of more than these, only their number."""
 
 _log = logging.getLogger("nankeen.agent")
 
@@ -55,6 +59,7 @@ class Follower:
         self._snapshot: Snapshot | None = None
         self._taken = asyncio.Event()
         self._changed = asyncio.Event()
+        self._disturbed = asyncio.Event()
 
     async def run(self, remembered: Snapshot | None = None) -> None:
         """Until something is raised: a group with `Rejoin` where the node has to join anew.
@@ -69,7 +74,8 @@ class Follower:
                 tasks.create_task(self._renew(), name="renewal")
                 await self._taken.wait()
                 self._serve_pods()
-                tasks.create_task(self._repair(monitor), name="kernel events")
+                tasks.create_task(self._listen(monitor), name="kernel events")
+                tasks.create_task(self._repair(), name="repair")
                 tasks.create_task(self._audit(), name="audit")
                 tasks.create_task(self._remember(), name="last known leases")
                 tasks.create_task(self._withdraw(), name="withdrawal")
@@ -99,14 +105,15 @@ class Follower:
             raise Rejoin("the lease was lost")
         if snapshot.config != self._membership.config:
             raise Rejoin("the network configuration has changed")
+        known = fabric.peers
         before, after = fabric.update(snapshot.leases.values())
         self._snapshot, self._damaged = snapshot, snapshot.rejected
-        if not self._taken.is_set():
-            self._inspect("start")
-        elif before or after:
+        if self._taken.is_set():
+            _tell_peers(known, fabric.peers)
             self._means.reconciler.step(before, after, self._means.claim)
-        self._means.tell_progress(fabric, self._damaged)
-        self._means.tell(revision=snapshot.revision)
+            self._means.tell_progress(fabric, self._damaged, snapshot.revision)
+        else:
+            self._inspect("start")
         self._taken.set()
         self._changed.set()
 
@@ -121,16 +128,24 @@ class Follower:
         _log.info("ready: %d peers", len(fabric.peers))
         self._means.tell(ready=True, reason="")
 
-    async def _repair(self, monitor: Monitor) -> None:
-        """Puts right at once what somebody else changes."""
+    async def _listen(self, monitor: Monitor) -> None:
+        """Hears what somebody else changes. What we do ourselves is what is desired, and no news."""
         async for events in monitor.batches():
             if any(self._concerns(event) for event in events):
-                await asyncio.sleep(SETTLE_SECONDS)
-                self._inspect("kernel")
+                self._disturbed.set()
 
     def _concerns(self, event: Event) -> bool:
-        ours = self._fabric.claim.devices | {self._fabric.node.underlay.device}
-        return event.kind in (None, Sysctl) or event.device in ours
+        if event.kind in (Link, Address, Route) and event.device == self._fabric.node.underlay.device:
+            return True
+        return event.contradicts(self._fabric.state, self._means.claim)
+
+    async def _repair(self) -> None:
+        """Puts right what was disturbed, at once."""
+        while True:
+            await self._disturbed.wait()
+            await asyncio.sleep(SETTLE_SECONDS)
+            self._disturbed.clear()
+            self._inspect("kernel")
 
     async def _audit(self) -> None:
         """Looks now and then, because not everything is news: a sysctl can change in silence."""
@@ -144,7 +159,7 @@ class Follower:
         observed = observe(self._means.socket, [setting.path for setting in desired.of(Sysctl)])
         self._check_underlay(observed)
         self._means.reconciler.converge(desired, observed, self._means.claim, cause)
-        self._means.tell_progress(self._fabric, self._damaged)
+        self._means.tell_progress(self._fabric, self._damaged, self._snapshot.revision if self._snapshot else 0)
 
     def _check_underlay(self, observed: State) -> None:
         node = self._fabric.node
@@ -190,3 +205,16 @@ class Follower:
             if outgoing and self._membership.outgoing == outgoing:
                 names = sorted(backend.announces for backend in outgoing)
                 raise Rejoin(f"no lease needs the former {' or '.join(names)} any more")
+
+
+def _tell_peers(before: Mapping[str, Way], after: Mapping[str, Way]) -> None:
+    """Logs who came, went, or is reached in another way."""
+    changed = [name for name in {**before, **after} if before.get(name) is not after.get(name)]
+    if len(changed) > _LINES:
+        _log.info("%d peers changed, %d in all", len(changed), len(after))
+        return
+    for name in changed:
+        if name not in after:
+            _log.info("- %s", name)
+        else:
+            _log.info("%s %s by %s", "~" if name in before else "+", name, after[name].backend.announces)

@@ -45,7 +45,7 @@ class Means:
             self.status = told
             status.write(self.settings.status_file, told)
 
-    def tell_progress(self, fabric: Fabric, damaged: Mapping[str, str]) -> None:
+    def tell_progress(self, fabric: Fabric, damaged: Mapping[str, str], revision: int) -> None:
         """Tells how far the fabric stands; `damaged` are entries of the registry that are no leases."""
         rejected = {**damaged, **fabric.rejected}
         for node, reason in rejected.items():
@@ -56,6 +56,7 @@ class Means:
             rejected=rejected,
             refused=tuple(map(str, self.reconciler.refused)),
             repaired=self.reconciler.repaired,
+            revision=revision,
         )
 
     def not_ready(self, what: str, error: Exception) -> None:

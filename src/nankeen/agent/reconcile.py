@@ -60,6 +60,8 @@ class Reconciler:
 def _tell(changes: Sequence[Change], cause: Cause) -> None:
     if not changes:
         return
+    if cause == "leases":  # told by peer, not by object
+        return
     level = logging.WARNING if cause in _REPAIRS else logging.INFO
     what = "repairing" if cause in _REPAIRS else f"{cause}:"
     if len(changes) > _LINES:

@@ -18,7 +18,7 @@ from nankeen.kernel.netlink.socket import Failure, NetlinkSocket
 from nankeen.kernel.observe import indexes
 from nankeen.model.diff import Change, Verb
 from nankeen.model.errors import KernelError
-from nankeen.model.state import Address, ForwardingEntry, Link, Neighbour, Object, Route, Sysctl
+from nankeen.model.state import Address, ForwardingEntry, Link, Neighbour, Object, Route, Sysctl, Vxlan
 
 _ABSENT = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL})
 """What the kernel says of the removal of something that has gone already: as good as done."""
@@ -52,9 +52,10 @@ def apply(socket: NetlinkSocket, changes: Sequence[Change], namespace: Namespace
     """
     if not changes:
         return []
-    before = indexes(socket)
+    devices = _devices(changes)
+    before = indexes(socket, devices)
     refused = _send(socket, [step for change in changes for step in _link_steps(change)], before)
-    now = indexes(socket) if any(isinstance(change.object, Link) for change in changes) else before
+    now = indexes(socket, devices) if any(isinstance(change.object, Link) for change in changes) else before
     refused += _write_sysctls(changes, namespace)
     new = [change for change in changes if _is_new_link(change)]
     build = [
@@ -79,6 +80,19 @@ def apply_or_raise(socket: NetlinkSocket, changes: Sequence[Change], namespace: 
     """Makes all the changes; raises `KernelError` with the first that the kernel refused."""
     for refusal in apply(socket, changes, namespace):
         raise KernelError(refusal.reason, where=str(refusal.change.object), errno=refusal.errno)
+
+
+def _devices(changes: Sequence[Change]) -> set[str]:
+    """Every device that the changes are about, or refer to."""
+    found: set[str] = set()
+    for change in changes:
+        match change.object:
+            case Link(name=name, kind=kind, master=master):
+                underlay = kind.underlay if isinstance(kind, Vxlan) else None
+                found |= {device for device in (name, master, underlay) if device}
+            case item if item.device:
+                found.add(item.device)
+    return found
 
 
 def _is_new_link(change: Change) -> bool:

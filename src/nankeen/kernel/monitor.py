@@ -11,12 +11,14 @@ from nankeen.kernel.namespace import Namespace
 from nankeen.kernel.netlink import address, link, neighbour, route
 from nankeen.kernel.netlink.socket import NetlinkSocket, split
 from nankeen.kernel.observe import names
+from nankeen.model.diff import Claim
 from nankeen.model.errors import KernelError
-from nankeen.model.state import Address, ForwardingEntry, Link, Neighbour, Route, Sysctl
+from nankeen.model.state import Address, ForwardingEntry, Link, Neighbour, Object, Route, State, Sysctl
 
 # RTNLGRP_* (linux/rtnetlink.h): link, neighbour, and address, route and netconf of both families
 _GROUPS = (1, 3, 5, 7, 9, 11, 24, 25)
 _RTM_NEWNETCONF, _RTM_DELNETCONF = 80, 81
+_REMOVALS = frozenset({link.RTM_DELLINK, address.RTM_DELADDR, route.RTM_DELROUTE, neighbour.RTM_DELNEIGH})
 
 Kind = type[Link] | type[Address] | type[Neighbour] | type[ForwardingEntry] | type[Route] | type[Sysctl]
 
@@ -30,6 +32,20 @@ class Event:
 
     kind: Kind | None
     device: str = ""
+    object: Object | None = None
+    """What it is now, or was before it went; None where the news does not say, or it is of no kind that we know."""
+    gone: bool = False
+
+    def contradicts(self, desired: State, claim: Claim) -> bool:
+        """Whether, by this news, the kernel holds something else than what is desired, or something of ours besides."""
+        if self.object is None:
+            return self.kind in (None, Sysctl)
+        wanted = desired.get(self.object.identity)
+        if self.gone:
+            return wanted is not None
+        if wanted is None:
+            return claim.covers(self.object)
+        return not wanted.satisfied_by(self.object)  # type: ignore[arg-type]  # of one identity
 
 
 class Monitor:
@@ -60,28 +76,36 @@ class Monitor:
                 yield events
 
     def _event(self, kind: int, port: int, body: bytes) -> Event | None:
+        gone = kind in _REMOVALS
         match kind:
             case link.RTM_NEWLINK | link.RTM_DELLINK:
-                index, name = link.index_and_name(body)
-                if kind == link.RTM_NEWLINK:
-                    self._names[index] = name
-                else:
-                    self._names.pop(index, None)
-                event = Event(Link, name)
+                event = self._link(body, gone=gone)
             case address.RTM_NEWADDR | address.RTM_DELADDR:
-                event = Event(Address, self._names.get(address.index_of(body), ""))
+                device = self._names.get(address.index_of(body), "")
+                event = Event(Address, device, address.parse(body, self._names), gone)
             case route.RTM_NEWROUTE | route.RTM_DELROUTE:
-                event = Event(Route, self._names.get(route.index_of(body), ""))
+                device = self._names.get(route.index_of(body), "")
+                event = Event(Route, device, route.parse(body, self._names), gone)
             case neighbour.RTM_NEWNEIGH | neighbour.RTM_DELNEIGH:
                 index, permanent = neighbour.about(body)
                 if not permanent:
                     return None
-                event = Event(Neighbour, self._names.get(index, ""))
+                event = Event(Neighbour, self._names.get(index, ""), neighbour.parse(body, self._names), gone)
             case _ if kind in (_RTM_NEWNETCONF, _RTM_DELNETCONF):
                 event = Event(Sysctl)
             case _:
                 return None
         return None if port in self._own_ports else event
+
+    def _link(self, body: bytes, *, gone: bool) -> Event | None:
+        if link.is_about_a_port(body):
+            return None
+        index, name = link.index_and_name(body)
+        self._names[index] = name
+        found = link.parse(body, self._names)
+        if gone:
+            del self._names[index]
+        return Event(Link, name, found, gone)
 
     def close(self) -> None:
         self._socket.close()

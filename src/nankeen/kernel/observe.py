@@ -26,9 +26,11 @@ def observe(socket: NetlinkSocket, sysctls: Iterable[str] = (), namespace: Names
     return State(objects)
 
 
-def indexes(socket: NetlinkSocket) -> dict[str, int]:
-    """The interface index of each device, by name."""
-    return {name: index for index, name in names(socket).items()}
+def indexes(socket: NetlinkSocket, devices: Iterable[str] | None = None) -> dict[str, int]:
+    """The interface index of each device, by name; of those devices only, where some are named and stand."""
+    if devices is None:
+        return {name: index for index, name in names(socket).items()}
+    return {name: index for name in devices if (index := socket.index(name)) is not None}
 
 
 def names(socket: NetlinkSocket) -> dict[int, str]:

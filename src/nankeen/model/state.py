@@ -294,6 +294,17 @@ class State:
         """Every identity with its object."""
         return self._objects.items()
 
+    def replaced(self, parts: State, others: State) -> State:
+        """The state with other objects in the place of these, which are part of it."""
+        changed = State()
+        changed._objects = self._objects.copy()
+        for identity in parts._objects:
+            del changed._objects[identity]
+        for identity, item in others.items():
+            if changed._objects.setdefault(identity, item) != item:
+                raise ValueError(f"{item} and {changed._objects[identity]} cannot stand side by side")
+        return changed
+
     def __or__(self, other: State) -> State:
         return State([*self, *other])
 

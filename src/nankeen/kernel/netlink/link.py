@@ -175,6 +175,11 @@ def index_and_name(body: bytes) -> tuple[int, str]:
     return index, read_string(attributes(body, 16).get(_IFNAME, b""))
 
 
+def is_about_a_port(body: bytes) -> bool:
+    """Whether a message tells only of a device's part as a port of a bridge."""
+    return body[0] == AF_BRIDGE
+
+
 def peer_index(body: bytes) -> int:
     """The interface index of a veth's other end, in whatever namespace that is; 0 for a device without one."""
     return read_u32(attributes(body, 16).get(_LINK, bytes(4)))

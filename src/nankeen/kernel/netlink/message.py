@@ -11,6 +11,7 @@ An attribute is a length, a type and a payload; messages and attributes are padd
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -77,6 +78,16 @@ def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
         found[kind & _TYPE_MASK] = data[offset + 4 : offset + length]
         offset += (length + 3) & ~3
     return found
+
+
+def elements(data: bytes, offset: int = 0) -> Iterator[bytes]:
+    """The payloads of a list's elements, whose types say nothing."""
+    while offset + 4 <= len(data):
+        length, _ = _ATTRIBUTE.unpack_from(data, offset)
+        if length < 4:
+            return
+        yield data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
 
 
 def read_u32(payload: bytes) -> int:

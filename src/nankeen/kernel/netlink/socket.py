@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import socket
+import struct
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,12 +32,20 @@ from nankeen.kernel.netlink.message import (
 )
 from nankeen.model.errors import KernelError
 
+ROUTE, XFRM, GENERIC = 0, 6, 16
+"""NETLINK_*: what a socket talks to (linux/netlink.h)."""
+
+_SIOCGSKNS = 0x894C
+"""ioctl that opens the network namespace of a socket (linux/sockios.h)."""
 _SOL_NETLINK = 270
 _ADD_MEMBERSHIP = 1
 _CAP_ACK = 10
 _EXT_ACK = 11
 _GET_STRICT_CHK = 12
 _ERR_ATTR_MSG = 1
+
+_SIOCGIFINDEX = 0x8933
+_IFREQ = struct.Struct("=16si20x")
 
 _BATCH_MESSAGES = 256
 """Messages in one send: even when all of them fail, their error reports fit the receive buffer."""
@@ -62,11 +72,16 @@ class Failure:
 class NetlinkSocket:
     """NETLINK_ROUTE in one network namespace: that of the caller, or the one given."""
 
-    def __init__(self, namespace: Namespace | None = None, groups: Sequence[int] = ()) -> None:
-        """`groups` are multicast groups to listen to (RTNLGRP_*). Raises `KernelError`."""
+    def __init__(
+        self, namespace: Namespace | None = None, groups: Sequence[int] = (), *, protocol: int = ROUTE
+    ) -> None:
+        """`groups` are multicast groups to listen to (RTNLGRP_*); `protocol` is what to talk to instead of rtnetlink.
+
+        Raises `KernelError`.
+        """
         try:
             with entered(namespace):
-                self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+                self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         except OSError as error:
             raise KernelError(f"cannot open a netlink socket: {error.strerror}", errno=error.errno or 0) from error
         self._socket.settimeout(_DEADLINE)
@@ -78,6 +93,15 @@ class NetlinkSocket:
         for group in groups:
             self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
         self._sequence = 0
+
+    def sibling(self, protocol: int) -> NetlinkSocket:
+        """A socket that talks to something else in the same network namespace. Raises `KernelError`."""
+        try:
+            descriptor = fcntl.ioctl(self._socket, _SIOCGSKNS)
+        except OSError as error:
+            raise KernelError(f"cannot tell a socket's namespace: {error.strerror}", errno=error.errno or 0) from error
+        with Namespace(descriptor) as namespace:
+            return NetlinkSocket(namespace, protocol=protocol)
 
     def batch(self, messages: Sequence[bytes]) -> list[Failure]:
         """Sends the messages in order and returns those that the kernel refused."""
@@ -97,6 +121,18 @@ class NetlinkSocket:
         """Sends one message; raises `KernelError` about `subject` where the kernel refuses it."""
         for failure in self.batch([message]):
             raise KernelError(str(failure), where=subject, errno=failure.errno)
+
+    def index(self, device: str) -> int | None:
+        """The interface index of a device in the socket's namespace; None where there is none.
+
+        Asked by ioctl (netdevice(7)), which does not wait for the lock that all changes of links hold.
+        """
+        try:
+            answer = fcntl.ioctl(self._socket, _SIOCGIFINDEX, _IFREQ.pack(device.encode(), 0))
+        except OSError:
+            return None
+        index: int = _IFREQ.unpack(answer)[1]
+        return index
 
     def dump(self, message: bytes) -> list[tuple[int, bytes]]:
         """All answers to a dump request, as message type and body; read again where the tables changed meanwhile."""
@@ -122,7 +158,7 @@ class NetlinkSocket:
             for kind, flags, sequence, body in self._receive():
                 if kind != NLMSG_ERROR or sequence < first:
                     continue
-                code = -int.from_bytes(body[:4], sys.byteorder, signed=True)
+                code = _error_number(body)
                 if code:
                     failures.append(Failure(offset + sequence - first, code, _extended_text(flags, body)))
                 if sequence == self._sequence:
@@ -141,10 +177,10 @@ class NetlinkSocket:
                 if sequence != self._sequence:
                     continue
                 whole = whole and not flags & NLM_F_DUMP_INTR
-                if kind == NLMSG_DONE:
+                code = _error_number(body) if kind in (NLMSG_DONE, NLMSG_ERROR) else 0
+                if kind == NLMSG_DONE and not code:
                     return answers, whole
-                if kind == NLMSG_ERROR:
-                    code = -int.from_bytes(body[:4], sys.byteorder, signed=True)
+                if kind in (NLMSG_DONE, NLMSG_ERROR):
                     raise KernelError(f"dump refused: {Failure(0, code, _extended_text(flags, body))}", errno=code)
                 answers.append((kind, body))
 
@@ -190,6 +226,11 @@ def split(data: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
             return
         yield kind, flags, sequence, port, data[offset + 16 : offset + length]
         offset += (length + 3) & ~3
+
+
+def _error_number(body: bytes) -> int:
+    """What an error or the end of a dump tells; 0 for success. The end of a dump may say nothing at all."""
+    return -int.from_bytes(body[:4], sys.byteorder, signed=True)
 
 
 def _extended_text(flags: int, body: bytes) -> str:
