@@ -49,8 +49,11 @@ class Runner:
         )
 
     def run(self, *words: str) -> tuple[int, str, str]:
-        process = self.start(*words)
-        out, err = process.communicate(timeout=60)
+        with self.start(*words) as process:
+            try:
+                out, err = process.communicate(timeout=60)
+            finally:
+                process.kill()
         return process.returncode, out, err
 
     def json(self, *words: str, status: int = 0) -> Any:  # noqa: ANN401 (a document)
@@ -228,6 +231,20 @@ def test_a_name_that_is_taken_is_told_with_its_remedy_and_harms_nobody(someone: 
     assert someone.json("status", "--name", lab["name"])["state"] == "running"
 
 
+def test_a_namespace_that_has_a_labs_name_already_is_left_alone(someone: Runner) -> None:
+    if someone.prefix or os.geteuid():
+        pytest.skip("needs root: others have names of their own")
+    name = someone.name()
+    subprocess.run(["ip", "netns", "add", f"{name}-node1"], check=True)
+    try:
+        returned, _, err = someone.run("up", "--name", name)
+        assert (returned, f"{name}-node1 exists already" in err) == (1, True)
+        assert Path(f"/run/netns/{name}-node1").exists()
+        assert name not in [lab["name"] for lab in someone.json("list")]
+    finally:
+        subprocess.run(["ip", "netns", "delete", f"{name}-node1"], check=True)
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -273,7 +290,7 @@ def test_an_interrupted_lab_up_leaves_nothing_after_down(someone: Runner, number
     process.send_signal(number)
     process.communicate(timeout=30)
     listed = [lab for lab in someone.json("list") if lab["name"] == name]
-    if number == signal.SIGINT:
+    if number != signal.SIGKILL:
         assert listed == []  # it has taken down what it had built
     if listed:
         someone.json("down", "--name", name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -46,6 +47,8 @@ def up(file: Path | None, name: str | None, as_json: bool, **flags: Any) -> None
     The file is YAML after containerlab's convention, with flannel's net-conf.json under `network`.
     """
     labfile, launch = import_module("nankeen.lab.labfile"), import_module("nankeen.lab.launch")
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as for the keyboard's: what was begun is taken down
+        signal.signal(number, signal.default_int_handler)
     began = time.monotonic()
     topology = labfile.read(file, _changes(name, flags)) if file else labfile.from_flags(*_flags(name, flags))
     made = launch.up(topology, progress=_quiet if as_json else _progress)

@@ -46,10 +46,11 @@ class Cluster:
             self._make_home(node, networks[node.name])
         self._start_sandboxes(self.lab.pods)
         progress(f"agents: {topology.network.backend.type}")
-        for node in self.lab.nodes:  # all in one go: one that starts alone is told of each other as it comes
-            self._start_agent(node)
-        progress(f"pods: {_count(topology.pods, 'pod')}")
-        self._serve_pods(topology.pods, self.lab.nodes)
+        with self._readiness(self.lab.nodes) as readiness:
+            for node in self.lab.nodes:  # all in one go: one that starts alone is told of each other as it comes
+                self._start_agent(node)
+            progress(f"pods: {_count(topology.pods, 'pod')}")
+            self._serve_pods(topology.pods, readiness)
         self.lab = replace(self.lab, phase="ready")
         record.save(self.lab)
 
@@ -63,7 +64,8 @@ class Cluster:
         record.save(self.lab)
         try:
             self._start_sandboxes([self.lab.pod(name)])
-            self._serve_pods([PodPlan(name, on.name, containers)], [on])
+            with self._readiness([on]) as readiness:
+                self._serve_pods([PodPlan(name, on.name, containers)], readiness)
         except LabError:
             self._drop(name)
             raise
@@ -146,35 +148,37 @@ class Cluster:
         for pod in pods.start_sandboxes(planned, self.lab.directory):
             self.lab = self.lab.with_pod(pod)
 
-    def _serve_pods(self, plans: Sequence[PodPlan], at: Sequence[LabNode]) -> None:
+    def _readiness(self, nodes: Sequence[LabNode]) -> Readiness:
+        return Readiness(nodes, len(self.lab.nodes) - 1)
+
+    def _serve_pods(self, plans: Sequence[PodPlan], readiness: Readiness) -> None:
         """Attaches pods, all nodes at once, starts their containers, and waits until those nodes have their routes."""
         planned = {plan.name: plan.containers for plan in plans}
         starting: list[tuple[LabPod, list[pods.Starting]]] = []
-        for results in self._attach(planned, at):
+        for results in self._attach(planned, readiness):
             for name, result in results.items():
                 pod = self._note_attachment(self.lab.pod(name), result)
                 starting.append((pod, pods.start_containers(pod, planned[name], self.lab.directory)))
         for pod, containers in starting:
             self.lab = self.lab.with_pod(replace(pod, containers=tuple(pods.await_start(c) for c in containers)))
 
-    def _attach(self, planned: Collection[str], at: Sequence[LabNode]) -> Iterator[dict[str, Any]]:
+    def _attach(self, planned: Collection[str], readiness: Readiness) -> Iterator[dict[str, Any]]:
         """The results by pod, of each node as it comes. Raises `LabError`, also where an agent ends meanwhile."""
         agents = {os.pidfd_open(pid): node for pid, node in self._agents.items()}
         jobs: dict[int, Job] = {}
         try:
-            with Readiness(at, len(self.lab.nodes) - 1) as readiness:
-                while jobs or not readiness.complete:
-                    for node, network in readiness.look():
-                        if own := [pod for pod in self.lab.pods if pod.node == node.name and pod.name in planned]:
-                            job = self._at_node(node.name, node.name, partial(_attach_all, network, own))
-                            jobs[job.answer] = job
-                    for descriptor in _readable(
-                        [readiness.fileno(), *agents, *jobs], readiness.milliseconds_left or None
-                    ):
-                        if descriptor in agents:
-                            self._complain_of_agent(agents[descriptor])
-                        if descriptor in jobs:
-                            yield jobs.pop(descriptor).result()
+            while True:
+                for node, network in readiness.look():
+                    if own := [pod for pod in self.lab.pods if pod.node == node.name and pod.name in planned]:
+                        job = self._at_node(node.name, node.name, partial(_attach_all, network, own))
+                        jobs[job.answer] = job
+                if readiness.complete and not jobs:
+                    return
+                for descriptor in _readable([readiness.fileno(), *agents, *jobs], readiness.milliseconds_left or None):
+                    if descriptor in agents:
+                        self._complain_of_agent(agents[descriptor])
+                    if descriptor in jobs:
+                        yield jobs.pop(descriptor).result()
         finally:
             for descriptor in (*agents, *jobs):
                 os.close(descriptor)

@@ -28,13 +28,17 @@ class Readiness:
     """What some nodes are still to become: ready for pods, and in possession of their routes."""
 
     def __init__(self, nodes: Sequence[LabNode], peers: int) -> None:
-        """`peers` is how many other nodes each of them is to know."""
+        """`peers` is how many other nodes each of them is to know. Raises `LabError`."""
         self._peers = peers
         self._unready = {node.name: node for node in nodes}
         self._apart = dict(self._unready)
         self._touched = set(self._unready)
         self._give_up = time.monotonic() + DEADLINE
-        self._inotify = Inotify(sync_timeout=0)
+        try:
+            self._inotify = Inotify(sync_timeout=0)
+        except OSError as error:
+            remedy = "take a lab down, or raise the sysctl fs.inotify.max_user_instances"
+            raise LabError(f"cannot watch for the agents: {error.strerror}", remedy=remedy) from error
         self._watched: dict[Path, str] = {}
         for node in nodes:
             for directory in (node.directory / _CONFIG, node.directory / _STATUS):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nankeen.lab import labfile
@@ -67,6 +67,7 @@ def test_options_go_over_the_file(tmp_path: Path) -> None:
     assert labfile.read(path, {"name": "other"}).name == "other"
 
 
+@settings(deadline=None)  # no timing is asserted
 @given(nodes=st.integers(1, 40), pods=st.integers(0, 60))
 def test_flags_put_pod_i_on_node_i_minus_1_modulo_nodes_plus_1(nodes: int, pods: int) -> None:
     topology = flags(nodes, pods)

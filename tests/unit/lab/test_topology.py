@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nankeen.lab import labfile
@@ -62,6 +62,7 @@ def test_node_i_holds_the_i_th_pod_subnet() -> None:
     assert list(map(str, subnets["node3"])) == ["10.244.3.0/24", "fd00:10:244:3::/64"]
 
 
+@settings(deadline=None)  # no timing is asserted
 @given(switches=st.integers(1, 4), nodes=st.integers(1, 12))
 def test_no_two_interfaces_share_an_address_and_no_two_nodes_a_subnet(switches: int, nodes: int) -> None:
     topology = racks(switches, nodes)
