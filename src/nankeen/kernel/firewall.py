@@ -1,0 +1,133 @@
+"""The node's packet filter kept equal to a wish, and told of by the kernel when somebody else changes it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Iterator
+from typing import Self
+
+from nankeen.kernel.iptables import CHAIN, Iptables
+from nankeen.kernel.namespace import Namespace
+from nankeen.kernel.netlink import nftables
+from nankeen.kernel.netlink.netfilter import NetfilterSocket
+from nankeen.kernel.netlink.nftables import BRIDGE, INET, IPV4, IPV6, FoundChain, FoundTable
+from nankeen.kernel.netlink.socket import split
+from nankeen.kernel.nftables import Nftables, remove_table
+from nankeen.model.errors import KernelError
+from nankeen.model.firewall import TABLE, Firewall
+
+_FLANNEL_TABLES = ((IPV4, "flannel-ipv4"), (IPV6, "flannel-ipv6"))
+_FORWARDING_FAMILIES = {IPV4: "ip", INET: "inet", IPV6: "ip6", BRIDGE: "bridge"}
+_IPTABLES_FORWARD = {(family, "filter", "FORWARD") for family in (IPV4, IPV6)}
+
+
+class PacketFilter:
+    """In one network namespace: that of the caller, or the one given.
+
+    Methods return what they changed, a line each, and raise `KernelError`. A change may take tens of milliseconds, and
+    seconds where somebody holds the lock of iptables.
+    """
+
+    def __init__(self, namespace: Namespace | None = None) -> None:
+        self._socket = NetfilterSocket(namespace)
+        self._nftables = Nftables(self._socket, namespace)
+        self._iptables = Iptables(self._socket, namespace)
+
+    def converge(self, firewall: Firewall) -> list[str]:
+        """Makes the packet filter equal to the desired one, in one transaction for each table."""
+        return [*self._nftables.converge(firewall), *self._iptables.converge(firewall.forwarded)]
+
+    def remove(self) -> list[str]:
+        """Takes away everything of ours."""
+        return [*self._nftables.remove(), *self._iptables.remove()]
+
+    def remove_flannel(self) -> list[str]:
+        """Takes away flannel's tables and chains, for good: its daemon must have ended.
+
+        Called after `converge`, there is no moment in which neither's rules are in force.
+        """
+        removed = [line for family, name in _FLANNEL_TABLES for line in remove_table(self._socket, family, name)]
+        return removed + self._iptables.remove_flannel()
+
+    def obstacles(self, firewall: Firewall) -> list[str]:
+        """Other firewalls that may keep pods' packets from being forwarded, which no rule of ours can undo, and what to
+        do about each.
+        """
+        if not firewall.forwarded:
+            return []
+        return [
+            *self._firewalld(firewall),
+            *(
+                f"chain {chain.name} of table {_FORWARDING_FAMILIES[chain.family]} {chain.table} drops what it does "
+                f"not accept: let {' and '.join(map(str, firewall.forwarded))} pass there"
+                for chain in nftables.of_type(FoundChain, self._socket.dump(nftables.dump_chains()))
+                if _drops(chain)
+            ),
+        ]
+
+    def _firewalld(self, firewall: Firewall) -> Iterator[str]:
+        tables = nftables.of_type(FoundTable, self._socket.dump(nftables.dump_tables()))
+        if any((table.family, table.name) == (INET, "firewalld") for table in tables):
+            sources = " ".join(f"--add-source={network}" for network in firewall.forwarded)
+            yield (
+                "firewalld rejects what its zones do not allow: run "
+                f"firewall-cmd --permanent --zone=trusted {sources} and firewall-cmd --reload"
+            )
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class PacketFilterMonitor:
+    """Yields whenever somebody, we too, changes what `PacketFilter` keeps, as far as the kernel tells.
+
+    Of the legacy engine of iptables it tells nothing: that is for an audit to find.
+    """
+
+    def __init__(self, namespace: Namespace | None = None) -> None:
+        """Listens from now on. Raises `KernelError`."""
+        self._socket = NetfilterSocket(namespace, nftables.GROUP)
+
+    async def changes(self) -> AsyncIterator[None]:
+        """Once for each group of changes; also when news were lost, for then anything may have changed."""
+        while True:
+            try:
+                data = await self._socket.receive()
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise KernelError(f"netfilter monitor: {error.strerror}", errno=error.errno or 0) from error
+                yield None
+                continue
+            if any(_concerns_us(nftables.touched(kind, body)) for kind, _, _, _, body in split(data)):
+                yield None
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _concerns_us(what: tuple[int, str, str] | None) -> bool:
+    if what is None:
+        return False
+    family, table, chain = what
+    if (family, table) == (INET, TABLE):
+        return True
+    return family in (IPV4, IPV6) and table == "filter" and chain in ("FORWARD", CHAIN)
+
+
+def _drops(chain: FoundChain) -> bool:
+    """Whether nothing passes the chain that is not accepted there, and it is none that iptables lets pods through."""
+    forwards = chain.hook == nftables.HOOK_FORWARD and chain.family in _FORWARDING_FAMILIES
+    handled = (chain.family, chain.table, chain.name) in _IPTABLES_FORWARD
+    return forwards and chain.policy == nftables.DROP and not handled
