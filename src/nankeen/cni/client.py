@@ -1,7 +1,8 @@
 """The executable that a container runtime starts: it passes its request to the nankeen agent and prints the answer.
 
 It decides nothing, so that it is quick to start: interpreter modules that are built in, and no others, are imported.
-The installed file is a copy of this source and imports nothing of the package.
+The installed file is a copy of this source and imports nothing of the package. Where the machine has a C compiler, its
+twin client.c is installed instead; the two behave the same.
 
     request   NAME=VALUE NUL for each CNI_* variable; NUL; standard input; end of writing.
               The descriptor of CNI_NETNS goes with the first octet (SCM_RIGHTS), where it can be opened.
@@ -11,42 +12,63 @@ The installed file is a copy of this source and imports nothing of the package.
 import _socket
 import posix
 import sys
+import time
 
 SOCKET = "/run/nankeen/cni.sock"
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 SECONDS = 30
-"""How long the agent may take for each step: to accept, to read on, to answer."""
+"""How long the agent may take from the connection to the last octet of its answer."""
+PATIENCE = 10
+"""Seconds that ADD and DEL wait for an agent which is restarting."""
+PAUSE = 0.02
+"""Seconds between two attempts."""
 MAX_INPUT = 1 << 20
 """Longest standard input in bytes. One more is passed on, so that the agent can refuse it."""
+MAX_ANSWER = 1 << 20
+"""Longest answer in bytes."""
 
 INPUT_OUTPUT = 5
 TRY_AGAIN_LATER = 11
 
+PASSING = (FileNotFoundError, ConnectionRefusedError, BlockingIOError, ConnectionResetError, BrokenPipeError)
+"""What one sees of an agent that is being restarted: no socket, nobody behind it, a full queue, an end without an
+answer. A request may be made again: ADD and DEL have the same result the second time.
+"""
+
 
 def main() -> int:
     """Serves one execution; returns the exit status."""
+    hold_standard_descriptors()
     command = posix.environ.get(b"CNI_COMMAND")
     if not command:
-        write(2, f"nankeen CNI plugin\nCNI protocol versions supported: {', '.join(VERSIONS)}\n".encode())
-        return 0
+        about = f"nankeen CNI plugin\nCNI protocol versions supported: {', '.join(VERSIONS)}\n"
+        return write(2, about.encode(), 0)
     if command == b"VERSION":
         listed = ", ".join(f'"{version}"' for version in VERSIONS)
-        write(1, f'{{"cniVersion": "{VERSIONS[-1]}", "supportedVersions": [{listed}]}}\n'.encode())
-        return 0
+        return write(1, f'{{"cniVersion": "{VERSIONS[-1]}", "supportedVersions": [{listed}]}}\n'.encode(), 0)
     try:
         request = variables() + b"\0" + standard_input()
     except OSError as error:
         return fail(INPUT_OUTPUT, f"cannot read standard input: {error.strerror}")
     try:
-        answer = ask(request, namespace())
-    except BlockingIOError:
-        return fail(TRY_AGAIN_LATER, f"the nankeen agent did not answer on {SOCKET} within {SECONDS} seconds")
+        answer = ask(request, namespace(), PATIENCE if command in {b"ADD", b"DEL"} else 0)
     except OSError as error:
-        return fail(TRY_AGAIN_LATER, f"the nankeen agent is not there: {SOCKET}: {error.strerror}")
-    if not answer:
-        return fail(TRY_AGAIN_LATER, f"the nankeen agent closed {SOCKET} without an answer")
-    write(1, answer[1:])
-    return answer[0]
+        return tell_failure(error)
+    if len(answer) > MAX_ANSWER:
+        return fail(INPUT_OUTPUT, f"the nankeen agent answered more than {MAX_ANSWER} bytes on {SOCKET}")
+    return write(1, answer[1:], answer[0])
+
+
+def hold_standard_descriptors() -> None:
+    """Keeps descriptors that the runtime has closed from being given to a socket, which would then be written to.
+
+    Each is open the wrong way round, so that its use fails with EBADF as if it were closed.
+    """
+    for number in (0, 1, 2):
+        try:
+            posix.fstat(number)
+        except OSError:
+            posix.open("/dev/null", posix.O_RDONLY if number else posix.O_WRONLY)
 
 
 def variables() -> bytes:
@@ -73,38 +95,83 @@ def namespace() -> "int | None":
         return None
 
 
-def ask(request: bytes, descriptor: "int | None") -> bytes:
-    """The agent's answer; empty where it ended in between. Raises `OSError`, `BlockingIOError` when time is up."""
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    # The kernel's own timeouts (struct timeval), as a non-blocking connect fails at once when the queue is full.
-    word = (sys.maxsize.bit_length() + 1) // 8
-    timeval = SECONDS.to_bytes(word, sys.byteorder) + bytes(word)
-    connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, timeval)
-    connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, timeval)
-    connection.connect(SOCKET)
+def ask(request: bytes, descriptor: "int | None", patience: int) -> bytes:
+    """The agent's answer, of one octet at least. Raises `OSError`."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return attempt(request, descriptor)
+        except PASSING:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(PAUSE)
+
+
+def attempt(request: bytes, descriptor: "int | None") -> bytes:
+    """The agent's answer. Raises `OSError`: `ConnectionResetError` or `BrokenPipeError` where it ended in between."""
     passed = [] if descriptor is None else [descriptor.to_bytes(4, sys.byteorder)]
-    rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, item) for item in passed]
-    sent = connection.sendmsg([request], rights)
-    connection.sendall(request[sent:])
-    connection.shutdown(_socket.SHUT_WR)
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        connection.connect(SOCKET)
+        deadline = time.monotonic() + SECONDS
+        connection.settimeout(SECONDS)
+        sent = connection.sendmsg([request], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, item) for item in passed])
+        connection.settimeout(left(deadline))
+        connection.sendall(request[sent:])
+        connection.shutdown(_socket.SHUT_WR)
+        return receive(connection, deadline)
+    finally:
+        connection.close()
+
+
+def receive(connection: _socket.socket, deadline: float) -> bytes:
+    """The answer up to its end, or one octet too much. Raises `OSError`."""
     answer = b""
-    while part := connection.recv(1 << 16):
+    while len(answer) <= MAX_ANSWER:
+        connection.settimeout(left(deadline))
+        part = connection.recv(min(1 << 16, MAX_ANSWER + 1 - len(answer)))
+        if not part:
+            break
         answer += part
-    connection.close()
+    if not answer:
+        raise ConnectionResetError
     return answer
+
+
+def left(deadline: float) -> float:
+    """Seconds until then. Raises `TimeoutError`."""
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError
+    return seconds
+
+
+def tell_failure(error: OSError) -> int:
+    """Prints why there is no answer; returns the exit status."""
+    if isinstance(error, TimeoutError):
+        problem = f"did not answer on {SOCKET} within {SECONDS} seconds"
+    elif isinstance(error, (ConnectionResetError, BrokenPipeError)):
+        problem = f"closed {SOCKET} without an answer"
+    else:
+        problem = f"is not there: {SOCKET}: {error.strerror}"
+    return fail(TRY_AGAIN_LATER, f"the nankeen agent {problem}")
 
 
 def fail(code: int, message: str) -> int:
     """Prints a CNI error; returns the exit status."""
     escaped = message.replace("\\", "\\\\").replace('"', '\\"')
-    write(1, f'{{"cniVersion": "{VERSIONS[-1]}", "code": {code}, "msg": "{escaped}"}}\n'.encode())
-    return 1
+    return write(1, f'{{"cniVersion": "{VERSIONS[-1]}", "code": {code}, "msg": "{escaped}"}}\n'.encode(), 1)
 
 
-def write(descriptor: int, data: bytes) -> None:
-    """All of the data."""
-    while data:
-        data = data[posix.write(descriptor, data) :]
+def write(descriptor: int, data: bytes, status: int) -> int:
+    """Writes all of the data; returns the exit status, which is 1 where that is not possible."""
+    try:
+        while data:
+            data = data[posix.write(descriptor, data) :]
+    except OSError as error:
+        return write(2, f"nankeen: cannot write the answer: {error.strerror}\n".encode(), 1) if descriptor != 2 else 1
+    return status
 
 
 if __name__ == "__main__":

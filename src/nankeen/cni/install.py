@@ -1,17 +1,18 @@
 """Installs what a container runtime needs to find nankeen: the executable and the network configuration list.
 
-Both appear whole or not at all: a runtime may read, or start, them at any moment.
+The executable is the compiled client where there is one (`nankeen.cni.compiled`), else its twin in Python. Both files
+appear whole or not at all: a runtime may read, or start, them at any moment.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
-from importlib import resources
 from pathlib import Path
 
-from nankeen.cni import client
+from nankeen.cni import client, compiled
 from nankeen.model.errors import InputError
 
 BINARY_DIRECTORY = Path("/opt/cni/bin")
@@ -25,18 +26,42 @@ CONFLIST_VERSION = "0.3.1"
 
 _MAX_SHEBANG = 127
 """Longest first line that every kernel reads, in bytes (BINPRM_BUF_SIZE was 128 before Linux 5.1)."""
+_SOCKET_FIELD = 108
+"""Size of sockaddr_un.sun_path in bytes, NUL included (linux/un.h)."""
 
 
 def install_executable(
-    directory: Path = BINARY_DIRECTORY, *, socket: str = client.SOCKET, interpreter: str = sys.executable
+    directory: Path = BINARY_DIRECTORY, content: bytes | None = None, *, socket: str = client.SOCKET
 ) -> Path:
     """Puts the client into the directory, to ask the agent on that socket. Raises `InputError` and `OSError`."""
+    return _replace(directory / EXECUTABLE, executable(socket) if content is None else content, 0o755)
+
+
+def executable(socket: str = client.SOCKET) -> bytes:
+    """The client that this machine has. Raises `InputError` and `OSError`."""
+    program = compiled.find()
+    return python_executable(socket) if program is None else compiled_executable(program, socket)
+
+
+def compiled_executable(program: Path, socket: str = client.SOCKET) -> bytes:
+    """The compiled client, the path of its socket written over. Raises `InputError` and `OSError`."""
+    _check_socket(socket)
+    content = program.read_bytes()
+    field = client.SOCKET.encode().ljust(_SOCKET_FIELD, b"\0")
+    if content.count(field) != 1:
+        raise InputError("not a compiled client", where=str(program), remedy="remove it: it is made again")
+    return content.replace(field, socket.encode().ljust(_SOCKET_FIELD, b"\0"))
+
+
+def python_executable(socket: str = client.SOCKET, interpreter: str = sys.executable) -> bytes:
+    """The client in Python. Raises `InputError`."""
+    _check_socket(socket)
     shebang = f"#!{os.path.realpath(interpreter)} -ISE"
     if len(shebang) > _MAX_SHEBANG or " " in shebang.removesuffix(" -ISE"):
         raise InputError("the interpreter's path cannot start an executable", where=interpreter)
-    source = resources.files("nankeen.cni").joinpath("client.py").read_text(encoding="utf-8")
+    source = Path(client.__file__).read_text(encoding="utf-8")
     told = source.replace(f'SOCKET = "{client.SOCKET}"', f"SOCKET = {socket!r}", 1)
-    return _replace(directory / EXECUTABLE, f"{shebang}\n{told}".encode(), 0o755)
+    return f"{shebang}\n{told}".encode()
 
 
 def install_conflist(directory: Path = CONFIG_DIRECTORY, content: bytes | None = None) -> Path:
@@ -60,8 +85,20 @@ def conflist(network: str = NETWORK, version: str = CONFLIST_VERSION) -> bytes:
     return json.dumps({"cniVersion": version, "name": network, "plugins": [plugin]}, indent=2).encode() + b"\n"
 
 
+def _check_socket(path: str) -> None:
+    """Raises `InputError` where a client could not connect to the path, or not print it."""
+    if not path.isprintable() or not 0 < len(path.encode()) < _SOCKET_FIELD:
+        problem = "cannot be the path of the agent's socket"
+        raise InputError(problem, where=repr(path), remedy=f"at most {_SOCKET_FIELD - 1} bytes, all printable")
+
+
 def _replace(path: Path, content: bytes, mode: int) -> Path:
-    """Writes a file beside the path, then renames it. Its suffix is none that a runtime takes for a configuration."""
+    """Writes a file beside the path, then renames it. Its suffix is none that a runtime takes for a configuration.
+
+    A file that is there already is left alone, so that an agent's start costs no writing to the disk.
+    """
+    if _is_there(path, content, mode):
+        return path
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -76,3 +113,12 @@ def _replace(path: Path, content: bytes, mode: int) -> Path:
         draft.unlink(missing_ok=True)
         raise
     return path
+
+
+def _is_there(path: Path, content: bytes, mode: int) -> bool:
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    same = stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) == mode and found.st_uid == os.geteuid()
+    return same and found.st_size == len(content) and path.read_bytes() == content

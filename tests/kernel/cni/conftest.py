@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tests.kernel.pods.conftest import node, pod
-from tests.unit.cni.conftest import client, open_descriptors, short_path
+from tests.unit.cni.conftest import client, compile_client, contents, open_descriptors, short_path
 
-__all__ = ["client", "node", "open_descriptors", "pod", "short_path"]
+__all__ = ["client", "compile_client", "contents", "node", "open_descriptors", "pod", "short_path"]

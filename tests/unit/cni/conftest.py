@@ -1,4 +1,4 @@
-"""A client that is really executed, and short paths: a Unix socket's has 107 bytes."""
+"""Clients that are really executed, in both languages, and short paths: a Unix socket's has 107 bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from nankeen.cni.install import install_executable
+from nankeen.cni import build, install
+from nankeen.cni import client as python_client
+from nankeen.model.errors import NankeenError
+
+Contents = Callable[..., bytes]
+"""An executable that asks the agent at a socket, its SECONDS and PATIENCE as given."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,51 @@ def short_path() -> Iterator[Path]:
         yield Path(directory)
 
 
+@pytest.fixture(scope="session")
+def compile_client(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Compiles the client in C with some definitions, once for each set of them."""
+    cache = tmp_path_factory.mktemp("compiled")
+
+    def compile_(*defines: str) -> Path:
+        try:
+            return build.build(cache, defines)
+        except NankeenError as error:
+            pytest.skip(f"the client in C cannot be compiled here: {error}")
+
+    return compile_
+
+
+@pytest.fixture(params=["c", "python"])
+def contents(request: pytest.FixtureRequest, compile_client: Callable[..., Path]) -> Contents:
+    """Both twins, one after the other."""
+
+    def compiled(socket: Path, **changes: int) -> bytes:
+        program = compile_client(*(f"{name}={value}" for name, value in changes.items()))
+        return install.compiled_executable(program, str(socket))
+
+    def interpreted(socket: Path, **changes: int) -> bytes:
+        text = install.python_executable(str(socket)).decode()
+        for name, value in changes.items():
+            before = f"\n{name} = {getattr(python_client, name)}\n"
+            assert text.count(before) == 1
+            text = text.replace(before, f"\n{name} = {value}\n")
+        return text.encode()
+
+    return compiled if request.param == "c" else interpreted
+
+
 @pytest.fixture
-def client(short_path: Path) -> Client:
+def client(short_path: Path, contents: Contents) -> Client:
+    """The client as it is installed."""
     path = short_path / "run" / "cni.sock"
-    return Client(install_executable(short_path / "bin", socket=str(path)), path)
+    return Client(install.install_executable(short_path / "bin", contents(path)), path)
+
+
+@pytest.fixture
+def hasty_client(short_path: Path, contents: Contents) -> Client:
+    """A client that waits for no agent, and one second for an answer."""
+    path = short_path / "run" / "cni.sock"
+    return Client(install.install_executable(short_path / "bin", contents(path, SECONDS=1, PATIENCE=0)), path)
 
 
 @pytest.fixture
