@@ -17,13 +17,19 @@ from nankeen.model.errors import ConfigError, InputError
 from nankeen.model.lease import Lease, Reach
 from nankeen.model.netconf import WHERE, BackendConfig
 from nankeen.model.state import Object, State
+from nankeen.model.wireguard import KeyPair
 
 _MODULES = {
     "alloc": "nankeen.backend.alloc",
+    "extension": "nankeen.backend.extension",
     "host-gw": "nankeen.backend.host_gw",
     "ipip": "nankeen.backend.ipip",
+    "ipsec": "nankeen.backend.ipsec",
     "vxlan": "nankeen.backend.vxlan",
+    "wireguard": "nankeen.backend.wireguard",
 }
+_IPSEC = "ipsec"
+"""The one backend that keeps packets apart by policies and not by a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,10 @@ class Node:
     """By device: the hardware address that it has or shall have, one for each of the backend's devices."""
     routes: RouteTable = field(default_factory=RouteTable)
     """How the node reaches the underlay's addresses."""
+    keys: KeyPair | None = None
+    """WireGuard's, where it is used."""
+    announcement: str | None = None
+    """What the extension's commands have the node tell its peers."""
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -124,8 +134,15 @@ def open_backend(config: BackendConfig) -> Backend:
 
 
 def claim(backend: Backend, node: Node) -> Claim:
-    """What is ours to remove on this node: the backend's devices, and routes to pods by the underlay."""
-    return Claim(backend.devices(node), frozenset(node.networks), frozenset({node.underlay.device}))
+    """What is ours to remove on this node: the backend's devices, routes to pods by the underlay, and IPsec's policies
+    where it is IPsec.
+    """
+    return Claim(
+        backend.devices(node),
+        frozenset(node.networks),
+        frozenset({node.underlay.device}),
+        policies=backend.announces == _IPSEC,
+    )
 
 
 def _of(family: Family, addresses: Iterable[IPAddress]) -> IPAddress | None:
