@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from dataclasses import replace
+from collections.abc import Sequence
+from functools import partial
 
-from nankeen.agent import join, log
-from nankeen.agent.fabric import Fabric
+from nankeen.agent import join, lastknown, log
 from nankeen.agent.follow import RETRY_SECONDS, Follower, Rejoin
-from nankeen.agent.join import Membership
+from nankeen.agent.join import Membership, Running
+from nankeen.agent.lastknown import Remembered
 from nankeen.agent.means import Means
 from nankeen.agent.settings import Settings
 from nankeen.cni.server import listening, serve
+from nankeen.kernel import ability
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.kernel.observe import observe
-from nankeen.model.errors import NankeenError, RegistryError
+from nankeen.model.errors import InputError, LeaseError, NankeenError, RegistryError
 from nankeen.registry import Snapshot, open_registry
 
 _log = logging.getLogger("nankeen.agent")
@@ -73,46 +75,62 @@ class Agent:
                 await self._keep()
 
     async def _keep(self) -> None:
+        remembered = self._recall()
+        running = join.ran(remembered)
         membership: Membership | None = None
         while True:
-            membership, remembered = await self._join(membership)
+            membership, snapshot = await self._join(membership, running, remembered)
             try:
-                await Follower(self._means, membership).run(remembered)
+                await Follower(self._means, membership).run(snapshot)
             except* Rejoin as again:
                 _log.warning("%s: joining again", _first(again))
+            running = tuple(run for run in membership.running if run.backend not in membership.outgoing)
 
-    async def _join(self, before: Membership | None) -> tuple[Membership, Snapshot | None]:
+    def _recall(self) -> Remembered | None:
+        try:
+            return lastknown.load(self._means.settings.lease_file)
+        except InputError as error:
+            _log.error("%s", error)
+            return None
+
+    async def _join(
+        self, before: Membership | None, running: Sequence[Running], remembered: Remembered | None
+    ) -> tuple[Membership, Snapshot | None]:
         """Asks until it is answered: a registry that is away comes back, a configuration is put right."""
         while True:
             try:
-                return await self._ask(before)
+                return await self._ask(before, running, remembered)
             except NankeenError as error:
                 self._means.not_ready("lease", error)
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _ask(self, before: Membership | None) -> tuple[Membership, Snapshot | None]:
+    async def _ask(
+        self, before: Membership | None, running: Sequence[Running], remembered: Remembered | None
+    ) -> tuple[Membership, Snapshot | None]:
         """A membership; while the registry is away, the one that the node remembers, with the leases of that time."""
         means = self._means
         observed = observe(means.socket)
+        lacking = partial(ability.lacking, means.socket)
         try:
             config = await means.registry.config()
-            prepared = join.prepare(means.settings, config, observed, before)
+            prepared = join.prepare(means.settings, config, observed, lacking, running)
             if before is not None and config.networks == before.config.networks:
                 self._build(prepared, before)
-            membership, remembered = await join.announce(means.settings, means.registry, prepared), None
+            membership, snapshot = await join.announce(means.settings, means.registry, prepared), None
+        except LeaseError:
+            raise
         except RegistryError:
-            restored = join.restore(means.settings, observed)
-            if restored is None:
+            restored = join.restore(means.settings, remembered, observed, lacking)
+            if restored is None or remembered is None:
                 raise
-            membership, remembered = restored
+            membership, snapshot = restored, remembered.snapshot
             _log.warning("the registry is away: the node starts with the leases it remembers")
         self._belong(membership)
-        return membership, remembered
+        return membership, snapshot
 
     def _build(self, prepared: join.Prepared, before: Membership) -> None:
         """Makes what the new backends receive by, before anybody hears that they can be sent to."""
-        node = replace(prepared.node, subnets=before.lease.subnets)
-        fabric = Fabric(prepared.backends, node, prepared.bridge)
+        fabric = prepared.fabric(before.lease.subnets)
         fabric.update(before.fabric.leases)
         self._means.claim |= fabric.claim
         self._means.reconciler.build(fabric.state)

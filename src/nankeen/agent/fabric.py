@@ -8,12 +8,13 @@ kept until its lease says that it needs it no more.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 from nankeen import backend as backends
 from nankeen.backend import Backend, Node
 from nankeen.backend.admission import NOBODY, Admission, Way, admit
+from nankeen.backend.routing import RouteTable
 from nankeen.model.address import HardwareAddress
 from nankeen.model.diff import Claim
 from nankeen.model.lease import Lease
@@ -34,6 +35,7 @@ class Fabric:
     """All of it."""
     _own: State = field(init=False)
     _admission: Admission = NOBODY
+    _refused: tuple[Lease, ...] = ()
 
     def __post_init__(self) -> None:
         self._own = State([
@@ -70,10 +72,25 @@ class Fabric:
         """Those of the peers."""
         return self._admission.peers
 
+    @property
+    def devices(self) -> frozenset[str]:
+        """Those of the backends, by name."""
+        return frozenset[str]().union(*(backend.devices(self.node) for backend in self.backends))
+
+    def move(self, routes: RouteTable) -> None:
+        """Takes on another routing table of the underlay: who is reached without a gateway is decided again."""
+        if routes != self.node.routes:
+            leases = (*self._admission.peers, *self._refused)
+            self.node = replace(self.node, routes=routes)
+            self._admission, self.state = NOBODY, self._own
+            self.update(leases)
+
     def update(self, leases: Iterable[Lease]) -> tuple[State, State]:
         """Takes on a new set of leases. Returns what of the desired state changed: as it was, and as it is now."""
         before = self._admission.ways
+        leases = tuple(leases)
         self._admission = admit(self.backends, self.node, leases, self._admission)
+        self._refused = tuple(lease for lease in leases if lease.node in self._admission.rejected)
         after = self._admission.ways
         was, now = State(_besides(before, after)), State(_besides(after, before))
         self.state = self.state.replaced(was, now)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import aclosing
 
 from nankeen.agent import lastknown, status
-from nankeen.agent.join import Membership
+from nankeen.agent.join import Membership, routes
 from nankeen.agent.means import Means
 from nankeen.agent.reconcile import Cause
 from nankeen.agent.underlay import choose
@@ -155,10 +155,11 @@ class Follower:
 
     def _inspect(self, cause: Cause) -> None:
         """Looks at the whole kernel, and makes it equal to the desired state."""
-        desired = self._fabric.state
-        observed = observe(self._means.socket, [setting.path for setting in desired.of(Sysctl)])
+        fabric = self._fabric
+        observed = observe(self._means.socket, [setting.path for setting in fabric.state.of(Sysctl)])
         self._check_underlay(observed)
-        self._means.reconciler.converge(desired, observed, self._means.claim, cause)
+        fabric.move(routes(observed, fabric.devices))
+        self._means.reconciler.converge(fabric.state, observed, self._means.claim, cause)
         self._means.tell_progress(self._fabric, self._damaged, self._snapshot.revision if self._snapshot else 0)
 
     def _check_underlay(self, observed: State) -> None:
@@ -192,7 +193,8 @@ class Follower:
             self._changed.clear()
             if self._snapshot is not None:
                 try:
-                    lastknown.save(self._means.settings.lease_file, self._snapshot)
+                    backends = [run.config for run in self._membership.running]
+                    lastknown.save(self._means.settings.lease_file, self._snapshot, backends)
                 except OSError as error:
                     _log.error("the leases cannot be remembered: %s", error)
             await asyncio.sleep(SAVE_SECONDS)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from nankeen.agent.fabric import Fabric, bridge_address
-from nankeen.agent.underlay import choose
-from nankeen.backend import Node, open_backend
+from nankeen.agent.join import Running, configured, describe
+from nankeen.agent.settings import Settings
+from nankeen.kernel import ability
 from nankeen.kernel.namespace import Namespace
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.kernel.observe import observe
-from nankeen.model.address import family_of
 from nankeen.model.diff import Change, diff
 from nankeen.model.errors import LeaseError
-from nankeen.model.state import Sysctl
+from nankeen.model.lease import Lease
+from nankeen.model.state import State, Sysctl
 from nankeen.registry import Snapshot
 
 
@@ -29,13 +31,25 @@ def check(
     if lease is None:
         raise LeaseError("it has no lease", where=node)
     with NetlinkSocket(namespace) as socket:
-        observed = observe(socket)
-        families = [family_of(network) for network in snapshot.config.networks]
-        backend = open_backend(snapshot.config.backend)
-        facts = Node(node, choose(observed, interface, families), snapshot.config.networks, lease.subnets)
-        facts = replace(facts, hardware=backend.announced(lease))
-        fabric = Fabric((backend,), facts, bridge_address(observed))
-        fabric.update(snapshot.leases.values())
-        desired = fabric.state
-        observed = observe(socket, [setting.path for setting in desired.of(Sysctl)], namespace)
-    return diff(desired, observed, fabric.claim)
+        running = configured(snapshot.config, partial(ability.lacking, socket))
+        fabric = _fabric(Settings(node, "", interface), running, lease, snapshot, observe(socket))
+        observed = observe(socket, [setting.path for setting in fabric.state.of(Sysctl)], namespace)
+    return diff(fabric.state, observed, fabric.claim)
+
+
+def _fabric(
+    settings: Settings, running: tuple[Running, ...], lease: Lease, snapshot: Snapshot, observed: State
+) -> Fabric:
+    """What the node's kernel shall hold, with the hardware addresses that its lease announces."""
+    facts = describe(settings, snapshot.config, running, observed)
+    announced = {way.backend: way for way in reversed(lease.ways)}
+    known = dict(facts.hardware)
+    for backend in [run.backend for run in running if run.backend.announces in announced]:
+        known |= backend.announced(announced[backend.announces])
+    fabric = Fabric(
+        tuple(run.backend for run in running),
+        replace(facts, subnets=lease.subnets, hardware=known),
+        bridge_address(observed),
+    )
+    fabric.update(snapshot.leases.values())
+    return fabric

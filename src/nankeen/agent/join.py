@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from nankeen.agent import lastknown
 from nankeen.agent.fabric import Fabric, bridge_address, hardware
+from nankeen.agent.lastknown import Remembered
 from nankeen.agent.settings import Settings
 from nankeen.agent.underlay import choose
 from nankeen.backend import Backend, Node, open_backend
+from nankeen.backend.routing import RouteTable
+from nankeen.kernel.ability import lack
 from nankeen.model import subnetenv
 from nankeen.model.address import HardwareAddress, IPNetwork, family_of
-from nankeen.model.errors import InputError
+from nankeen.model.errors import ConfigError, InputError, KernelError
 from nankeen.model.lease import Lease, Offer
-from nankeen.model.netconf import NetworkConfig
+from nankeen.model.netconf import BackendConfig, NetworkConfig
 from nankeen.model.state import State
-from nankeen.registry import Registry, Snapshot
+from nankeen.pods.network import BRIDGE
+from nankeen.registry import Registry
+
+_log = logging.getLogger("nankeen.agent")
+
+
+class Running(NamedTuple):
+    """A backend that the node runs, and the configuration that it was made from."""
+
+    config: BackendConfig
+    backend: Backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,38 +41,54 @@ class Membership:
     config: NetworkConfig
     lease: Lease
     fabric: Fabric
-    configured: tuple[Backend, ...]
-    """The backends that the configuration names; those of the fabric besides are on their way out."""
+    running: tuple[Running, ...]
+    """The fabric's backends, those that the configuration names first; the others are on their way out."""
 
     @property
     def outgoing(self) -> frozenset[Backend]:
         """Backends that the configuration names no more, and no lease needs any more."""
-        return self.fabric.unneeded - set(self.configured)
+        named = {run.backend for run in self.running if run.config in (self.config.backend, *self.config.fallbacks)}
+        return self.fabric.unneeded - named
 
 
-def configured_backends(config: NetworkConfig) -> tuple[Backend, ...]:
-    """The backends that a configuration names. Raises `ConfigError`."""
-    return (open_backend(config.backend),)
+Lacking = Callable[[frozenset[str]], tuple[str, ...]]
+"""Which kinds of link of those the kernel cannot make: `nankeen.kernel.ability.lacking`."""
 
 
-def kept_backends(before: Membership, configured: Sequence[Backend], node: Node) -> tuple[Backend, ...]:
-    """Those of the backends before that are still needed and can stand beside the configured ones, so that nobody loses
-    a packet while the cluster moves. One that needs a device of the same name cannot: it is replaced in place.
+def configured(config: NetworkConfig, lacking: Lacking) -> tuple[Running, ...]:
+    """The backends that a configuration names and this kernel can run. Raises `ConfigError` and, where it can run none,
+    `KernelError`, which names what is missing.
     """
-    taken = frozenset[str]().union(*(backend.devices(node) for backend in configured))
-    return tuple(
-        backend
-        for backend in before.fabric.backends
-        if backend not in configured and backend not in before.outgoing and not backend.devices(node) & taken
-    )
+    named = [Running(item, open_backend(item)) for item in (config.backend, *config.fallbacks)]
+    missing = {run.backend: lacking(run.backend.needs) for run in named}
+    able = tuple(run for run in named if not missing[run.backend])
+    if not able:
+        raise KernelError(" and ".join(lack(kind) for kinds in missing.values() for kind in kinds))
+    for run in named:
+        if missing[run.backend]:
+            _log.warning("the node goes without %s: %s", run.config.type, lack(missing[run.backend][0]))
+    return able
 
 
-def describe(settings: Settings, config: NetworkConfig, backends: Sequence[Backend], observed: State) -> Node:
+def kept(before: Sequence[Running], wanted: Sequence[Running], node: Node) -> tuple[Running, ...]:
+    """Those of the backends before that can stand beside the wanted ones, so that nobody loses a packet while the
+    cluster moves. One that needs a device of the same name cannot: it is replaced in place.
+    """
+    taken = frozenset[str]().union(*(run.backend.devices(node) for run in wanted))
+    return tuple(run for run in before if run not in wanted and not run.backend.devices(node) & taken)
+
+
+def describe(settings: Settings, config: NetworkConfig, running: Sequence[Running], observed: State) -> Node:
     """The facts about this node, before it has a lease. Raises `InputError`."""
     families = [family_of(network) for network in config.networks]
     node = Node(settings.node, choose(observed, settings.interface, families), config.networks)
-    devices = [device for backend in backends for device in backend.devices(node)]
-    return replace(node, hardware=hardware(node.name, devices, observed))
+    devices = frozenset[str]().union(*(run.backend.devices(node) for run in running))
+    return replace(node, hardware=hardware(node.name, sorted(devices), observed), routes=routes(observed, devices))
+
+
+def routes(observed: State, devices: frozenset[str]) -> RouteTable:
+    """The underlay's part of the routing table: without the backends' devices and the pods' bridge."""
+    return RouteTable.of(observed, besides=devices | {BRIDGE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,35 +96,37 @@ class Prepared:
     """What a node is about to ask its lease with."""
 
     config: NetworkConfig
-    configured: tuple[Backend, ...]
-    backends: tuple[Backend, ...]
-    """The configured ones, and those before that can be kept beside them."""
+    running: tuple[Running, ...]
     node: Node
     bridge: HardwareAddress | None
 
+    def fabric(self, subnets: tuple[IPNetwork, ...]) -> Fabric:
+        """What the node's kernel shall hold when it has these subnets."""
+        node = replace(self.node, subnets=subnets)
+        return Fabric(tuple(run.backend for run in self.running), node, self.bridge)
 
-def prepare(settings: Settings, config: NetworkConfig, observed: State, before: Membership | None = None) -> Prepared:
-    """Decides what to ask with. Raises `InputError`."""
-    configured = configured_backends(config)
-    node = describe(settings, config, configured, observed)
-    kept = kept_backends(before, configured, node) if before is not None else ()
-    backends = (*configured, *kept)
-    node = describe(settings, config, backends, observed)
-    return Prepared(config, configured, backends, node, bridge_address(observed))
+
+def prepare(
+    settings: Settings, config: NetworkConfig, observed: State, lacking: Lacking, before: Sequence[Running] = ()
+) -> Prepared:
+    """Decides what to ask with. `before` are the backends that ran until now. Raises `InputError` and `KernelError`."""
+    wanted = configured(config, lacking)
+    node = describe(settings, config, wanted, observed)
+    running = (*wanted, *kept(before, wanted, node))
+    return Prepared(config, running, describe(settings, config, running, observed), bridge_address(observed))
 
 
 async def announce(settings: Settings, registry: Registry, prepared: Prepared) -> Membership:
     """Gets the lease, and so tells the peers. Raises `RegistryError`, `LeaseError` and `InputError`."""
-    preferred, node = prepared.backends[0], prepared.node
+    (preferred, *others), node = [run.backend for run in prepared.running], prepared.node
     lease = await registry.acquire(
         node.name,
         preferred.announces,
         preferred.reaches(node),
         previous_subnets(settings),
-        [offer(backend, node) for backend in prepared.backends[1:]],
+        [offer(backend, node) for backend in others],
     )
-    fabric = Fabric(prepared.backends, replace(node, subnets=lease.subnets), prepared.bridge)
-    return Membership(prepared.config, lease, fabric, prepared.configured)
+    return Membership(prepared.config, lease, prepared.fabric(lease.subnets), prepared.running)
 
 
 def offer(backend: Backend, node: Node) -> Offer:
@@ -101,19 +134,25 @@ def offer(backend: Backend, node: Node) -> Offer:
     return Offer(backend.announces, tuple(reach.data for reach in backend.reaches(node)))
 
 
-def restore(settings: Settings, observed: State) -> tuple[Membership, Snapshot] | None:
+def restore(settings: Settings, remembered: Remembered | None, observed: State, lacking: Lacking) -> Membership | None:
     """What the node was part of when the registry was last seen; None where it has no lease that it remembers.
 
-    Raises `InputError`.
+    Raises `InputError` and `KernelError`.
     """
-    snapshot = lastknown.load(settings.lease_file)
-    lease = snapshot.leases.get(settings.node) if snapshot else None
-    if snapshot is None or lease is None:
+    lease = remembered.snapshot.leases.get(settings.node) if remembered else None
+    if remembered is None or lease is None:
         return None
-    configured = configured_backends(snapshot.config)
-    node = replace(describe(settings, snapshot.config, configured, observed), subnets=lease.subnets)
-    fabric = Fabric(configured, node, bridge_address(observed))
-    return Membership(snapshot.config, lease, fabric, configured), snapshot
+    prepared = prepare(settings, remembered.snapshot.config, observed, lacking, ran(remembered))
+    return Membership(prepared.config, lease, prepared.fabric(lease.subnets), prepared.running)
+
+
+def ran(remembered: Remembered | None) -> tuple[Running, ...]:
+    """The backends that an earlier agent ran; what we do not know any more, we cannot run."""
+    found = []
+    for config in remembered.backends if remembered else ():
+        with suppress(ConfigError):
+            found.append(Running(config, open_backend(config)))
+    return tuple(found)
 
 
 def previous_subnets(settings: Settings) -> tuple[IPNetwork, ...]:

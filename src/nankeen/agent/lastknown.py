@@ -1,47 +1,68 @@
-"""The last known registry, on disk: what a node starts with while the registry cannot be reached.
+"""What a node remembers, on disk: the last known registry, to start with while that cannot be reached, and the backends
+that it ran, so that what they left in the kernel is known.
 
-{"config": "net-conf.json's text", "revision": 7, "leases": {"node1": [key, value, expires]}}
+    {"config": …, "revision": 7, "leases": {"node1": [key, value, expires]}, "backends": [{"Type": "vxlan"}]}
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nankeen.agent.status import write_atomically
 from nankeen.model.errors import InputError
 from nankeen.model.lease import Lease
 from nankeen.model.leasevalue import decode, encode, key, parse_key
-from nankeen.model.netconf import NetworkConfig
+from nankeen.model.netconf import BackendConfig, NetworkConfig
 from nankeen.registry import Snapshot
 
 
-def save(path: Path, snapshot: Snapshot) -> None:
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What was saved last."""
+
+    snapshot: Snapshot
+    backends: tuple[BackendConfig, ...]
+    """Those that the node ran, preferred first."""
+
+
+def save(path: Path, snapshot: Snapshot, backends: Sequence[BackendConfig]) -> None:
     """Replaces the file. Raises `OSError`."""
-    leases = {node: (key(lease.subnets), encode(lease), lease.expires) for node, lease in snapshot.leases.items()}
-    document = {"config": snapshot.config.to_json(), "revision": snapshot.revision, "leases": leases}
+    document = {
+        "config": json.loads(snapshot.config.to_json()),
+        "revision": snapshot.revision,
+        "leases": {node: (key(lease.subnets), encode(lease), lease.expires) for node, lease in snapshot.leases.items()},
+        "backends": [backend.document() for backend in backends],
+    }
     write_atomically(path, json.dumps(document), mode=0o600)
 
 
-def load(path: Path) -> Snapshot | None:
+def load(path: Path) -> Remembered | None:
     """What was saved last; None where nothing was. A lease that cannot be read is left out, and told of as rejected.
 
     Raises `InputError` where the file is no such file.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        config = NetworkConfig.parse(document["config"], str(path))
-        rows, revision = dict(document["leases"]), int(document["revision"])
+        return _remembered(json.loads(path.read_text(encoding="utf-8")), str(path))
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
         raise InputError(f"not the last known leases: {error}", where=str(path), remedy="remove the file") from error
+
+
+def _remembered(document: dict[str, Any], where: str) -> Remembered:
+    config = NetworkConfig.parse(json.dumps(document["config"]), where)
     leases: dict[str, Lease] = {}
     rejected: dict[str, str] = {}
-    for node, row in rows.items():
+    for node, row in dict(document["leases"]).items():
         try:
             name, value, expires = row
             leases[node] = decode(value, parse_key(name), node, None if expires is None else float(expires))
         except (InputError, ValueError, TypeError) as error:
             rejected[node] = str(error)
-    return Snapshot(config, leases, revision, rejected)
+    snapshot = Snapshot(config, leases, int(document["revision"]), rejected)
+    backends = tuple(BackendConfig(str(item.pop("Type")), item) for item in document["backends"])
+    return Remembered(snapshot, backends)

@@ -14,7 +14,7 @@ from pathlib import Path
 from nankeen.kernel import namespace, syscalls
 from nankeen.kernel.syscalls import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_REC, MS_SLAVE, mount
 
-BOUND = ("run/flannel", "run/nankeen", "var/lib/cni", "etc/cni/net.d")
+BOUND = ("run/flannel", "run/nankeen", "var/lib/cni", "var/lib/nankeen", "etc/cni/net.d")
 """What each node has for itself, and the machine sees under the node's directory in the lab's."""
 PLUGINS = "opt/cni/bin"
 """Each node's own too, but in memory: on many machines the lab's directory may not hold executables."""
@@ -32,8 +32,9 @@ def enter_lab_mounts(kept: Sequence[Path]) -> None:
     syscalls.unshare(syscalls.CLONE_NEWNS)
     _receive_only(apart=namespace.NAMED)
     _cover_run(kept)
+    covered: set[Path] = set()
     for target in (*BOUND, PLUGINS):
-        _make_mount_point(Path("/", target))
+        _make_mount_point(Path("/", target), covered)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 
@@ -93,12 +94,17 @@ def _cover_run(kept: Sequence[Path]) -> None:
         namespace.prepare()
 
 
-def _make_mount_point(target: Path) -> None:
-    """Makes a directory; where the machine lacks it, on an overlay over the nearest one that it has."""
+def _make_mount_point(target: Path, covered: set[Path]) -> None:
+    """Makes a directory; where the machine lacks it, on an overlay over the nearest one that it has.
+
+    `covered` are the directories that have an overlay: one is enough.
+    """
     if target.is_dir():
         return
-    if not target.is_relative_to("/run"):
-        _cover_with_overlay(next(parent for parent in target.parents if parent.is_dir()))
+    if not target.is_relative_to("/run") and not covered.intersection(target.parents):
+        nearest = next(parent for parent in target.parents if parent.is_dir())
+        _cover_with_overlay(nearest)
+        covered.add(nearest)
     target.mkdir(parents=True)
 
 

@@ -19,6 +19,7 @@ from nankeen.model.gojson import JSON, Fields, compact, parse_object
 
 WHERE = "network configuration"
 DEFAULT_BACKEND = "vxlan"
+MOST_FALLBACKS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,10 @@ class BackendConfig:
     """In lower case."""
     options: Mapping[str, JSON] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
+    def document(self) -> dict[str, JSON]:
+        """As the configuration writes it."""
+        return {"Type": self.type, **self.options}
+
     def fields(self) -> Fields:
         """The options, to be asked for by name; what is wrong with one is a `ConfigError`."""
         return Fields(self.options, WHERE, ConfigError, "Backend.")
@@ -79,6 +84,8 @@ class NetworkConfig:
     pools: tuple[Pool, ...]
     backend: BackendConfig = BackendConfig(DEFAULT_BACKEND)
     enable_nftables: bool = False
+    fallbacks: tuple[BackendConfig, ...] = ()
+    """Backends for pairs of nodes that cannot both use the first: ours, `"Fallbacks":[{"Type":"vxlan"}]`."""
 
     @classmethod
     def parse(cls, text: str | bytes, where: str = WHERE) -> NetworkConfig:
@@ -91,7 +98,8 @@ class NetworkConfig:
         )
         if not pools:
             raise ConfigError("EnableIPv4 and EnableIPv6 are both false", where=where, remedy="enable one of them")
-        return cls(pools, _backend(fields), fields.boolean("EnableNFTables", default=False))
+        fallbacks = tuple(_backend_of(options) for options in fields.objects("Fallbacks", MOST_FALLBACKS))
+        return cls(pools, _backend(fields), fields.boolean("EnableNFTables", default=False), fallbacks)
 
     def pool(self, family: Family) -> Pool | None:
         """The pool of that family; None where the cluster does not use it."""
@@ -112,7 +120,9 @@ class NetworkConfig:
             document[keys.length] = pool.subnet_length
             document[keys.first] = str(pool.first.network_address)
             document[keys.last] = str(pool.last.network_address)
-        document["Backend"] = {"Type": self.backend.type, **self.backend.options}
+        document["Backend"] = self.backend.document()
+        if self.fallbacks:
+            document["Fallbacks"] = [backend.document() for backend in self.fallbacks]
         return compact(document)
 
 
@@ -195,8 +205,10 @@ def _bound(fields: Fields, key: str, network: IPNetwork, length: int, derived: i
 
 def _backend(fields: Fields) -> BackendConfig:
     options = fields.object("Backend")
-    if options is None:
-        return BackendConfig(DEFAULT_BACKEND)
+    return BackendConfig(DEFAULT_BACKEND) if options is None else _backend_of(options)
+
+
+def _backend_of(options: Fields) -> BackendConfig:
     name = options.string("Type").lower()
     if not name:
         raise options.refusal("Type", "it must name a backend, such as vxlan")

@@ -228,3 +228,12 @@ def test_a_pool_too_large_to_list_still_tells_its_size() -> None:
 def test_no_text_raises_anything_but_a_configuration_error(text: str | bytes) -> None:
     with pytest.raises(ConfigError):
         NetworkConfig.parse(text)
+
+
+def test_fallbacks_are_backends_too_and_flannel_passes_over_them() -> None:
+    text = '{"Network":"10.5.0.0/16","Backend":{"Type":"wireguard"},"Fallbacks":[{"Type":"VXLAN","VNI":7}]}'
+    config = NetworkConfig.parse(text)
+    assert [backend.document() for backend in config.fallbacks] == [{"Type": "vxlan", "VNI": 7}]
+    assert NetworkConfig.parse(config.to_json()) == config
+    with pytest.raises(ConfigError, match=r"Fallbacks\[0\].Type"):
+        NetworkConfig.parse('{"Network":"10.5.0.0/16","Fallbacks":[{}]}')
