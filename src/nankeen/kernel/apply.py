@@ -1,47 +1,33 @@
 """Making the kernel equal to a wish: the changes of a diff, sent in a few batches.
 
 Links come first, because what hangs on them needs their interface index. A new link is set up only when its sysctls and
-addresses stand: an interface that is up for a moment without `accept_ra=0` can already be led astray.
+addresses stand: an interface that is up for a moment without `accept_ra=0` can already be led astray. IPsec policies
+come before everything that they protect, and go after it.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address, IPv6Network
 
-from nankeen.kernel import ability, sysctl
+from nankeen.kernel import sysctl, wireguard, xfrm
 from nankeen.kernel.namespace import Namespace, entered
 from nankeen.kernel.netlink import address, link, neighbour, route
-from nankeen.kernel.netlink.socket import Failure, NetlinkSocket
+from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.kernel.observe import indexes
+from nankeen.kernel.steps import Indexes, Refusal, Step, send
 from nankeen.model.diff import Change, Verb
 from nankeen.model.errors import KernelError
 from nankeen.model.state import Address, ForwardingEntry, Link, Neighbour, Object, Route, Sysctl, Vxlan
+from nankeen.model.wireguard import WireguardDevice, WireguardPeer
+from nankeen.model.xfrm import XfrmPolicy
 
-_ABSENT = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL})
-"""What the kernel says of the removal of something that has gone already: as good as done."""
+__all__ = ["Refusal", "apply", "apply_or_raise"]
 
-Indexes = Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A change that the kernel did not make, and its reason."""
-
-    change: Change
-    errno: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.change.object}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    change: Change
-    encode: Callable[[Indexes], bytes]
+_WIREGUARD = (WireguardDevice, WireguardPeer)
+_ROUTING = (Link, Address, Neighbour, ForwardingEntry, Route)
+"""What goes by rtnetlink."""
 
 
 def apply(socket: NetlinkSocket, changes: Sequence[Change], namespace: Namespace | None = None) -> list[Refusal]:
@@ -52,34 +38,42 @@ def apply(socket: NetlinkSocket, changes: Sequence[Change], namespace: Namespace
     """
     if not changes:
         return []
+    refused = xfrm.apply(socket, [change for change in changes if _builds(change, XfrmPolicy)])
+    changes, withheld = _withhold(changes, refused)
+    refused += withheld
     devices = _devices(changes)
     before = indexes(socket, devices)
-    refused = _send(socket, [step for change in changes for step in _link_steps(change)], before)
+    refused += send(socket, [step for change in changes for step in _link_steps(change)], before)
     now = indexes(socket, devices) if any(isinstance(change.object, Link) for change in changes) else before
+    refused += wireguard.apply(socket, [change for change in changes if _builds(change, _WIREGUARD)])
     refused += _write_sysctls(changes, namespace)
-    new = [change for change in changes if _is_new_link(change)]
-    build = [
-        *(_Step(change, _encode_addition(change.object)) for change in changes if _builds(change, Address)),
-        *(
-            _Step(change, _encode_up(change.object.name))
-            for change in new
-            if isinstance(change.object, Link) and change.object.up
-        ),
-        *(
-            _Step(change, _encode_addition(change.object))
-            for change in changes
-            if _builds(change, (Neighbour, ForwardingEntry, Route))
-        ),
-    ]
-    remove = [_Step(change, _encode_removal(change.object)) for change in changes if change.verb is Verb.REMOVE]
-    refused += _retry_by_host_route(socket, _send(socket, build, now), now)
-    return refused + _send(socket, remove, now)
+    refused += _retry_by_host_route(socket, send(socket, _building(changes), now), now)
+    removals = [change for change in changes if _removes(change, _ROUTING)]
+    refused += send(socket, [Step(change, _encode_removal(change.object)) for change in removals], now)
+    refused += wireguard.apply(socket, [change for change in changes if _removes(change, _WIREGUARD)])
+    return refused + xfrm.apply(socket, [change for change in changes if _removes(change, XfrmPolicy)])
 
 
 def apply_or_raise(socket: NetlinkSocket, changes: Sequence[Change], namespace: Namespace | None = None) -> None:
     """Makes all the changes; raises `KernelError` with the first that the kernel refused."""
     for refusal in apply(socket, changes, namespace):
         raise KernelError(refusal.reason, where=str(refusal.change.object), errno=refusal.errno)
+
+
+def _withhold(changes: Sequence[Change], refused: Sequence[Refusal]) -> tuple[list[Change], list[Refusal]]:
+    """Parts the changes from the routes whose packets a refused policy should have protected: they would leave in the
+    clear.
+    """
+    unprotected = {item.destination for refusal in refused if isinstance(item := refusal.change.object, XfrmPolicy)}
+    kept: list[Change] = []
+    withheld: list[Refusal] = []
+    for change in changes:
+        wanted = change.object
+        if isinstance(wanted, Route) and wanted.destination in unprotected and change.verb is not Verb.REMOVE:
+            withheld.append(Refusal(change, errno.EPERM, "no policy of IPsec protects its packets"))
+        else:
+            kept.append(change)
+    return kept, withheld
 
 
 def _devices(changes: Sequence[Change]) -> set[str]:
@@ -103,18 +97,36 @@ def _builds(change: Change, kinds: type | tuple[type, ...]) -> bool:
     return change.verb is not Verb.REMOVE and isinstance(change.object, kinds)
 
 
-def _link_steps(change: Change) -> list[_Step]:
+def _removes(change: Change, kinds: type | tuple[type, ...]) -> bool:
+    return change.verb is Verb.REMOVE and isinstance(change.object, kinds)
+
+
+def _link_steps(change: Change) -> list[Step]:
     """A link is made down; one that must be made anew is removed first."""
     wanted = change.object
     if not isinstance(wanted, Link) or change.verb is Verb.REMOVE:
         return []
     observed = change.observed
     if isinstance(observed, Link) and not change.recreates:
-        return [_Step(change, lambda indexes: link.change(wanted, observed, indexes))]
-    create = _Step(change, lambda indexes: link.create(wanted, indexes))
+        return [Step(change, lambda indexes: link.change(wanted, observed, indexes))]
+    create = Step(change, lambda indexes: link.create(wanted, indexes))
     if change.recreates:
-        return [_Step(change, lambda indexes: link.remove(indexes[wanted.name])), create]
+        return [Step(change, lambda indexes: link.remove(indexes[wanted.name])), create]
     return [create]
+
+
+def _building(changes: Sequence[Change]) -> list[Step]:
+    """What hangs on the links. New ones are set up in between: they have their addresses then, and can carry routes."""
+    new = [(change, change.object) for change in changes if isinstance(change.object, Link) and _is_new_link(change)]
+    return [
+        *(Step(change, _encode_addition(change.object)) for change in changes if _builds(change, Address)),
+        *(Step(change, _encode_up(wanted.name)) for change, wanted in new if wanted.up),
+        *(
+            Step(change, _encode_addition(change.object))
+            for change in changes
+            if _builds(change, (Neighbour, ForwardingEntry, Route))
+        ),
+    ]
 
 
 def _encode_up(name: str) -> Callable[[Indexes], bytes]:
@@ -147,33 +159,6 @@ def _encode_removal(item: Object) -> Callable[[Indexes], bytes]:
             raise TypeError(f"{item} cannot be removed")
 
 
-def _send(socket: NetlinkSocket, steps: Sequence[_Step], indexes: Indexes) -> list[Refusal]:
-    refused: list[Refusal] = []
-    sent: list[Change] = []
-    messages: list[bytes] = []
-    for step in steps:
-        try:
-            messages.append(step.encode(indexes))
-            sent.append(step.change)
-        except KeyError as missing:
-            if step.change.verb is not Verb.REMOVE:
-                reason = f"there is no device {missing.args[0]}"
-                refused.append(Refusal(step.change, errno.ENODEV, reason))
-    for failure in socket.batch(messages):
-        change = sent[failure.index]
-        if not (change.verb is Verb.REMOVE and failure.errno in _ABSENT):
-            refused.append(Refusal(change, failure.errno, _reason(change, failure)))
-    return refused
-
-
-def _reason(change: Change, failure: Failure) -> str:
-    """Why a change was refused: what the kernel lacks, where that is what it says, else its own words."""
-    wanted = change.object
-    if isinstance(wanted, Link) and change.verb is not Verb.REMOVE and failure.errno == errno.EOPNOTSUPP:
-        return ability.lack(link.kernel_name(wanted.kind))
-    return str(failure)
-
-
 def _retry_by_host_route(socket: NetlinkSocket, refused: Sequence[Refusal], indexes: Indexes) -> list[Refusal]:
     """Tries the on-link IPv6 routes among the refused again, and returns what is refused still.
 
@@ -194,11 +179,11 @@ def _retry_by_host_route(socket: NetlinkSocket, refused: Sequence[Refusal], inde
             case _:
                 left.append(refusal)
     steps = [
-        *(_Step(Change(Verb.ADD, host), _encode_addition(host)) for host in hosts),
-        *(_Step(change, _encode_addition(change.object)) for change in again),
-        *(_Step(Change(Verb.REMOVE, host), _encode_removal(host)) for host in hosts),
+        *(Step(Change(Verb.ADD, host), _encode_addition(host)) for host in hosts),
+        *(Step(change, _encode_addition(change.object)) for change in again),
+        *(Step(Change(Verb.REMOVE, host), _encode_removal(host)) for host in hosts),
     ]
-    return left + _send(socket, steps, indexes)
+    return left + send(socket, steps, indexes)
 
 
 def _write_sysctls(changes: Sequence[Change], namespace: Namespace | None) -> list[Refusal]:

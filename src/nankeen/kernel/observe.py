@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from nankeen.kernel import sysctl
+from nankeen.kernel import sysctl, wireguard, xfrm
 from nankeen.kernel.namespace import Namespace, entered
 from nankeen.kernel.netlink import address, link, neighbour, route
 from nankeen.kernel.netlink.socket import NetlinkSocket
-from nankeen.model.state import Address, ForwardingEntry, Neighbour, Object, Route, State, Sysctl
+from nankeen.model.state import Address, Device, ForwardingEntry, Neighbour, Object, Route, State, Sysctl
 
 
-def observe(socket: NetlinkSocket, sysctls: Iterable[str] = (), namespace: Namespace | None = None) -> State:
-    """Links, addresses, permanent neighbours and forwarding entries, routes, and those sysctls that are asked for.
+def observe(
+    socket: NetlinkSocket,
+    sysctls: Iterable[str] = (),
+    namespace: Namespace | None = None,
+    *,
+    policies: bool = False,
+) -> State:
+    """Links, addresses, permanent neighbours and forwarding entries, routes, WireGuard's devices and peers, and what is
+    asked for: those sysctls, and IPsec's policies, for which the kernel may load a module (see `Claim.policies`).
 
     `namespace` is where the sysctls are read, the caller's own by default. Raises `KernelError`.
     """
     links = [body for kind, body in socket.dump(link.dump()) if kind == link.RTM_NEWLINK]
     names = dict(link.index_and_name(body) for body in links)
-    objects: list[Object] = [link.parse(body, names) for body in links]
+    devices = [link.parse(body, names) for body in links]
+    objects: list[Object] = [*devices]
     objects += _addresses(socket, names)
     objects += _neighbours(socket, names)
     objects += _routes(socket, names)
+    objects += wireguard.observe(socket, [device.name for device in devices if device.kind == Device("wireguard")])
+    objects += xfrm.observe(socket) if policies else []
     objects += _sysctls(sysctls, namespace)
     return State(objects)
 

@@ -134,6 +134,25 @@ class NetlinkSocket:
         index: int = _IFREQ.unpack(answer)[1]
         return index
 
+    def query(self, message: bytes, subject: str) -> list[bytes]:
+        """The bodies of what the kernel answers to one message; raises `KernelError` about `subject`."""
+        self._sequence += 1
+        data = bytearray(message)
+        data[6] |= NLM_F_ACK
+        data[8:12] = self._sequence.to_bytes(4, sys.byteorder)
+        self._send(data)
+        answers: list[bytes] = []
+        while True:
+            for kind, flags, sequence, body in self._receive():
+                if sequence != self._sequence:
+                    continue
+                if kind != NLMSG_ERROR:
+                    answers.append(body)
+                elif code := _error_number(body):
+                    raise KernelError(str(Failure(0, code, _extended_text(flags, body))), where=subject, errno=code)
+                else:
+                    return answers
+
     def dump(self, message: bytes) -> list[tuple[int, bytes]]:
         """All answers to a dump request, as message type and body; read again where the tables changed meanwhile."""
         for _ in range(_DUMP_ATTEMPTS):
