@@ -37,6 +37,17 @@ class PacketFilter:
         """Makes the packet filter equal to the desired one, in one transaction for each table."""
         return [*self._nftables.converge(firewall), *self._iptables.converge(firewall.forwarded)]
 
+    def step(self, before: Firewall, after: Firewall) -> list[str]:
+        """Takes the packet filter from one desired state to the next: for few changed peers of many, without looking at
+        what stands. Where more than peers has changed, or what stands turns out to be something else, as `converge`.
+        """
+        if (before.table, before.forwarded) != (after.table, after.forwarded):
+            return self.converge(after)
+        try:
+            return self._nftables.step(before, after)
+        except KernelError:  # somebody was there before us
+            return self.converge(after)
+
     def remove(self) -> list[str]:
         """Takes away everything of ours."""
         return [*self._nftables.remove(), *self._iptables.remove()]

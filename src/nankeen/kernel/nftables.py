@@ -8,6 +8,7 @@ read back as text only where the handles are new: at the first look, and after f
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from ipaddress import ip_address
 
 from nankeen.kernel.namespace import Namespace
@@ -15,7 +16,7 @@ from nankeen.kernel.netlink import nftables
 from nankeen.kernel.netlink.netfilter import NetfilterSocket
 from nankeen.kernel.netlink.nftables import INET, Found, FoundChain, FoundRule, FoundSet
 from nankeen.kernel.program import run
-from nankeen.model.address import IPAddress
+from nankeen.model.address import IPAddress, family_of
 from nankeen.model.firewall import TABLE, AddressSet, Firewall, Table
 
 _NAME = f"table inet {TABLE}"
@@ -48,6 +49,15 @@ class Nftables:
                 return self._replace(firewall, firewall.table, "~")
             self._known = firewall.table, standing
         return [line for found in firewall.table.sets for line in self._fill(found, firewall.elements(found))]
+
+    def step(self, before: Firewall, after: Firewall) -> list[str]:
+        """Takes the sets from one desired state to the next of the same table, without looking at what stands."""
+        changed = []
+        for found in after.table.sets if after.table else ():
+            come = {address.packed for address in after.peers - before.peers if family_of(address) is found.family}
+            gone = {address.packed for address in before.peers - after.peers if family_of(address) is found.family}
+            changed += self._change(found, come, gone)
+        return changed
 
     def remove(self) -> list[str]:
         """Takes the table away, where it stands."""
@@ -84,17 +94,20 @@ class Nftables:
         ]
         return (table, *(item for item in members if item.table == TABLE))
 
-    def _fill(self, found: AddressSet, wanted: frozenset[IPAddress]) -> list[str]:
+    def _fill(self, found: AddressSet, addresses: frozenset[IPAddress]) -> list[str]:
         answers = self._socket.dump(nftables.dump_elements(INET, TABLE, found.name))
-        standing = {ip_address(key) for _, body in answers for key in nftables.element_keys(body)}
-        come, gone = sorted(wanted - standing, key=int), sorted(standing - wanted, key=int)
+        standing = {key for _, body in answers for key in nftables.element_keys(body)}
+        wanted = {address.packed for address in addresses}
+        return self._change(found, wanted - standing, standing - wanted)
+
+    def _change(self, found: AddressSet, come: AbstractSet[bytes], gone: AbstractSet[bytes]) -> list[str]:
         messages = [
-            *nftables.add_elements(INET, TABLE, found.name, (address.packed for address in come)),
-            *nftables.delete_elements(INET, TABLE, found.name, (address.packed for address in gone)),
+            *nftables.add_elements(INET, TABLE, found.name, come),
+            *nftables.delete_elements(INET, TABLE, found.name, gone),
         ]
         for start in range(0, len(messages), _MESSAGES):
             self._socket.transact(messages[start : start + _MESSAGES], f"set {found.name} of {_NAME}")
-        return [*_told("+", found, come), *_told("-", found, gone)]
+        return [*_told("+", found, sorted(come)), *_told("-", found, sorted(gone))]
 
 
 def remove_table(socket: NetfilterSocket, family: int, name: str) -> list[str]:
@@ -124,7 +137,7 @@ def _listed(addresses: Iterable[IPAddress]) -> str:
     return ", ".join(map(str, sorted(addresses, key=int)))
 
 
-def _told(verb: str, found: AddressSet, addresses: Sequence[IPAddress]) -> list[str]:
-    if len(addresses) > _SHOWN:
-        return [f"{verb} {len(addresses)} elements of set {found.name}"]
-    return [f"{verb} element {address} of set {found.name}" for address in addresses]
+def _told(verb: str, found: AddressSet, keys: Sequence[bytes]) -> list[str]:
+    if len(keys) > _SHOWN:
+        return [f"{verb} {len(keys)} elements of set {found.name}"]
+    return [f"{verb} element {ip_address(key)} of set {found.name}" for key in keys]

@@ -116,6 +116,36 @@ def test_peers_come_and_go_without_the_rules_being_touched(net: Net, packet_filt
     assert net.run("nft --handle --terse list table inet nankeen") == before
 
 
+def test_a_step_changes_what_is_new_and_leaves_the_rest_unseen(net: Net, packet_filter: PacketFilter) -> None:
+    packet_filter.converge(WANTED)
+    net.run("nft add element inet nankeen peers4 { 192.0.2.66 }")
+    after = firewall(peers=(3, 4), ip_masq=True)
+    assert packet_filter.step(WANTED, after) == [
+        "+ element 192.168.50.4 of set peers4",
+        "- element 192.168.50.2 of set peers4",
+        "+ element fd50::4 of set peers6",
+        "- element fd50::2 of set peers6",
+    ]
+    assert packet_filter.converge(after) == ["- element 192.0.2.66 of set peers4"]
+
+
+@pytest.mark.parametrize("damage", ["nft flush ruleset", "nft delete element inet nankeen peers4 { 192.168.50.2 }"])
+def test_a_step_from_what_no_longer_stands_ends_in_what_is_desired(
+    net: Net, packet_filter: PacketFilter, damage: str
+) -> None:
+    packet_filter.converge(WANTED)
+    net.run(damage)
+    after = firewall(peers=(3,), ip_masq=True)
+    assert packet_filter.step(WANTED, after) != []
+    assert "elements = { 192.168.50.3 }" in peers(net, "peers4")
+    assert packet_filter.converge(after) == []
+
+
+def test_a_step_to_other_rules_replaces_the_table(packet_filter: PacketFilter) -> None:
+    packet_filter.converge(WANTED)
+    assert packet_filter.step(WANTED, firewall(peers=(2, 3))) == ["~ table inet nankeen"]
+
+
 def test_ten_thousand_peers_are_followed_without_a_program_run(
     packet_filter: PacketFilter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
