@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import aclosing
 
 from nankeen.agent import lastknown, status
-from nankeen.agent.join import Membership, routes
+from nankeen.agent.join import Membership, previous_mtu, routes
 from nankeen.agent.means import Means
 from nankeen.agent.reconcile import Cause
 from nankeen.agent.underlay import choose
@@ -26,6 +26,7 @@ from nankeen.model import subnetenv
 from nankeen.model.errors import InputError, LeaseError, RegistryError
 from nankeen.model.state import Address, Link, Route, State, Sysctl
 from nankeen.pods.network import PodNetwork
+from nankeen.pods.resize import resize
 from nankeen.registry import Snapshot
 
 RENEW_MARGIN = 3600.0
@@ -120,6 +121,9 @@ class Follower:
     def _serve_pods(self) -> None:
         """Opens the node for pods: only now that every peer known is programmed does the runtime find us."""
         settings, node, fabric = self._means.settings, self._fabric.node, self._fabric
+        was = previous_mtu(settings)
+        if was and resize(self._means.socket, was, fabric.mtu):
+            _log.info("pods have MTU %d now, they had %d", fabric.mtu, was)
         text = subnetenv.render(self._membership.config, node.subnets, fabric.mtu, ip_masq=settings.ip_masq)
         status.write_atomically(settings.subnet_file, text)
         self._means.plugin.ready(PodNetwork(node.subnets, fabric.mtu, node.networks))

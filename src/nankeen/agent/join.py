@@ -21,6 +21,7 @@ from nankeen.model.errors import ConfigError, InputError, KernelError
 from nankeen.model.lease import Lease, Offer
 from nankeen.model.netconf import BackendConfig, NetworkConfig
 from nankeen.model.state import State
+from nankeen.model.subnetenv import SubnetEnv
 from nankeen.pods.network import BRIDGE
 from nankeen.registry import Registry
 
@@ -157,10 +158,18 @@ def ran(remembered: Remembered | None) -> tuple[Running, ...]:
 
 def previous_subnets(settings: Settings) -> tuple[IPNetwork, ...]:
     """The subnets that an earlier agent, ours or flannel's, left in subnet.env: what to ask for again."""
+    return _subnet_env(settings).subnets
+
+
+def previous_mtu(settings: Settings) -> int | None:
+    """The MTU that the pods which run were given."""
+    return _subnet_env(settings).mtu
+
+
+def _subnet_env(settings: Settings) -> SubnetEnv:
     try:
-        text = settings.subnet_file.read_text(encoding="utf-8", errors="replace")
+        return subnetenv.parse(settings.subnet_file.read_text(encoding="utf-8", errors="replace"))
     except FileNotFoundError:
-        return ()
+        return SubnetEnv()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(settings.subnet_file)) from error
-    return subnetenv.parse(text).subnets

@@ -29,7 +29,7 @@ _U16_NETWORK = struct.Struct(">H")
 _IFF_UP = 0x1
 
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _LINKINFO = 1, 3, 4, 5, 10, 13, 18
-_NET_NS_FD, _EXT_MASK = 28, 29
+_NET_NS_FD, _EXT_MASK, _LINK_NETNSID = 28, 29, 37
 _INFO_KIND, _INFO_DATA = 1, 2
 _EXT_SKIP_STATS = 1 << 3
 
@@ -173,6 +173,17 @@ def index_and_name(body: bytes) -> tuple[int, str]:
     """Which device a message is about."""
     index: int = _IFINFOMSG.unpack_from(body)[3]
     return index, read_string(attributes(body, 16).get(_IFNAME, b""))
+
+
+def peer_namespace(body: bytes) -> int | None:
+    """The number by which the socket's namespace knows that of a veth's other end; None where it is the same."""
+    payload = attributes(body, 16).get(_LINK_NETNSID)
+    return None if payload is None else read_u32(payload)
+
+
+def set_mtu(index: int, mtu: int) -> bytes:
+    """Gives a device another MTU."""
+    return message(RTM_NEWLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, 0, 0) + u32(_MTU, mtu))
 
 
 def is_about_a_port(body: bytes) -> bool:
