@@ -10,6 +10,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 
 from nankeen.agent import join, lastknown, log
@@ -55,7 +56,9 @@ async def _live(settings: Settings) -> None:
     registry = open_registry(settings.registry)
     try:
         with NetlinkSocket() as socket:
-            await Agent(Means(settings, registry, socket)).live()
+            means = Means(settings, registry, socket)
+            with closing(means.guard):
+                await Agent(means).live()
     finally:
         registry.close()
 
@@ -72,6 +75,7 @@ class Agent:
         with listening(self._means.settings.socket) as listener:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(serve(listener, self._means.plugin), name="cni server")
+                tasks.create_task(self._means.guard.keep(), name="packet filter")
                 await self._keep()
 
     async def _keep(self) -> None:

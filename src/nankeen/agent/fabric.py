@@ -15,10 +15,12 @@ from nankeen import backend as backends
 from nankeen.backend import Backend, Node
 from nankeen.backend.admission import NOBODY, Admission, Way, admit
 from nankeen.backend.routing import RouteTable
+from nankeen.backend.traffic import TrafficOptions, desired_firewall
 from nankeen.model.address import HardwareAddress
 from nankeen.model.diff import Claim
+from nankeen.model.firewall import Firewall
 from nankeen.model.lease import Lease
-from nankeen.model.state import Link, Object, State
+from nankeen.model.state import Link, Object, State, Vxlan
 from nankeen.pods.network import BRIDGE, bridge_state
 
 
@@ -76,6 +78,18 @@ class Fabric:
     def devices(self) -> frozenset[str]:
         """Those of the backends, by name."""
         return frozenset[str]().union(*(backend.devices(self.node) for backend in self.backends))
+
+    def firewall(self, options: TrafficOptions) -> Firewall:
+        """What the node's packet filter shall hold."""
+        tunnels = {link.name: link.kind.port for link in self._own.of(Link) if isinstance(link.kind, Vxlan)}
+        return desired_firewall(
+            self.node,
+            self._admission.peers,
+            ports=frozenset(tunnels.values()),
+            tunnels=tunnels,
+            bridge=BRIDGE,
+            options=options,
+        )
 
     def move(self, routes: RouteTable) -> None:
         """Takes on another routing table of the underlay: who is reached without a gateway is decided again."""

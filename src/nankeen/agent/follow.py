@@ -74,6 +74,7 @@ class Follower:
                 tasks.create_task(self._watch(), name="registry")
                 tasks.create_task(self._renew(), name="renewal")
                 await self._taken.wait()
+                await self._means.guard.settled()
                 self._serve_pods()
                 tasks.create_task(self._listen(monitor), name="kernel events")
                 tasks.create_task(self._repair(), name="repair")
@@ -115,6 +116,7 @@ class Follower:
             self._means.tell_progress(fabric, self._damaged, snapshot.revision)
         else:
             self._inspect("start")
+        self._means.guard.want(fabric.firewall(self._means.settings.traffic))
         self._taken.set()
         self._changed.set()
 
@@ -155,6 +157,7 @@ class Follower:
         """Looks now and then, because not everything is news: a sysctl can change in silence."""
         while True:
             await asyncio.sleep(self._means.settings.audit_seconds)
+            self._means.guard.audit()
             self._inspect("audit")
 
     def _inspect(self, cause: Cause) -> None:

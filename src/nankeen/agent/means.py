@@ -9,6 +9,7 @@ from typing import Any
 
 from nankeen.agent import status
 from nankeen.agent.fabric import Fabric
+from nankeen.agent.guard import Guard
 from nankeen.agent.reconcile import Reconciler
 from nankeen.agent.settings import Settings
 from nankeen.agent.status import Status
@@ -29,12 +30,14 @@ class Means:
     socket: NetlinkSocket
     reconciler: Reconciler = field(init=False)
     plugin: Plugin = field(init=False)
+    guard: Guard = field(init=False)
     claim: Claim = NOTHING
     """What has ever been ours since the agent started: what is not desired any more is removed."""
     status: Status = field(init=False)
 
     def __post_init__(self) -> None:
         self.reconciler = Reconciler(self.socket)
+        self.guard = Guard()
         self.plugin = Plugin(self.settings.cni_data_dir / "networks")
         self.status = Status(self.settings.node)
 
@@ -54,8 +57,8 @@ class Means:
         self.tell(
             peers=len(fabric.peers),
             rejected=rejected,
-            refused=tuple(map(str, self.reconciler.refused)),
-            repaired=self.reconciler.repaired,
+            refused=(*map(str, self.reconciler.refused), *self.guard.refused),
+            repaired=self.reconciler.repaired + self.guard.repaired,
             revision=revision,
         )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nankeen.backend.traffic import TrafficOptions
 from nankeen.cni.server import SOCKET
+from nankeen.model.address import IPNetwork
 
 SUBNET_FILE = Path("/run/flannel/subnet.env")
 STATUS_FILE = Path("/run/nankeen/status.json")
@@ -35,5 +37,21 @@ class Settings:
     """The last known leases, for a start while the registry is away."""
     ip_masq: bool = False
     """Whether traffic that leaves the pod network is masqueraded."""
+    ip_masq_fully_random: bool = True
+    """Whether masquerade draws source ports at random."""
+    no_masquerade: tuple[IPNetwork, ...] = ()
+    """Networks that see pods' own addresses."""
+    forward_rules: bool = True
+    """Whether iptables' FORWARD chain, where it is in use, is told to let pods' packets through."""
     audit_seconds: float = 30.0
     """How often the kernel is compared with what it should hold, news or no news."""
+
+    @property
+    def traffic(self) -> TrafficOptions:
+        """What the packet filter is made with."""
+        return TrafficOptions(
+            ip_masq=self.ip_masq,
+            fully_random=self.ip_masq_fully_random,
+            unmasqueraded=self.no_masquerade,
+            forward_rules=self.forward_rules,
+        )

@@ -10,8 +10,13 @@ import click
 
 from nankeen.agent import settings as defaults
 from nankeen.cni.server import SOCKET
+from nankeen.model.address import IPNetwork, parse_network
 
 _PATH = click.Path(path_type=Path)
+
+
+def _networks(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[IPNetwork, ...]:
+    return tuple(parse_network(value) for value in values)
 
 
 @click.command(short_help="The daemon of one node.")
@@ -31,7 +36,23 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--cni-data-dir", type=_PATH, default=defaults.CNI_DATA_DIR, show_default=True, help="Pod addresses.")
 @click.option("--lease-file", type=_PATH, default=defaults.LEASE_FILE, show_default=True, help="The last known leases.")
-@click.option("--ip-masq/--no-ip-masq", default=False, help="Tell others to masquerade what leaves the pod network.")
+@click.option("--ip-masq/--no-ip-masq", default=False, help="Masquerade what leaves the pod network.")
+@click.option(
+    "--ip-masq-fully-random/--no-ip-masq-fully-random", default=True, help="Draw masqueraded source ports at random."
+)
+@click.option(
+    "--no-masquerade",
+    multiple=True,
+    callback=_networks,
+    metavar="CIDR",
+    help="A network that sees pods' own addresses.",
+)
+@click.option(
+    "--iptables-forward-rules/--no-iptables-forward-rules",
+    "forward_rules",
+    default=True,
+    help="Let pods through iptables' FORWARD chain, where it is in use.",
+)
 def agent(**options: Any) -> int:  # noqa: ANN401  (each is a field of Settings, by its name)
     """Take a lease, tell the other nodes, and keep this node's kernel equal to what all leases ask for.
 
