@@ -1,7 +1,8 @@
 """Whether a node is reached without a gateway: the main routing table as a pure lookup, as the kernel does it.
 
-The longest prefix that holds the address decides, and the lowest metric among equals (RFC 1812 §5.2.4.3). Routes of
-several next hops, and those that only refuse, are not observed: the next shorter prefix speaks for them.
+The longest prefix that holds the address decides, and the lowest metric among equals (RFC 1812 §5.2.4.3). A route of
+several next hops leads to no one device: nothing is on-link by it. Routes that only refuse are not observed: the next
+shorter prefix speaks for them.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ the kernel; observed objects have every field.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Flag, auto
 from typing import TypeVar, get_args
 
 from nankeen.model.address import HardwareAddress, IPAddress, IPInterface, IPNetwork
@@ -91,6 +92,10 @@ class Link:
     """The bridge it is a port of; "" for none."""
     txqlen: int | None = None
     """Length of the transmit queue in packets."""
+    carrier: bool | None = field(default=None, compare=False)
+    """Whether its other end is there (IFF_LOWER_UP). It comes and goes by itself: two observations that differ in
+    nothing else are equal.
+    """
 
     @property
     def identity(self) -> Identity:
@@ -132,12 +137,30 @@ class Link:
         return " ".join(parts)
 
 
+class AddressFlag(Flag):
+    """What sets an interface address apart from one that an administrator gave it for good (linux/if_addr.h).
+
+    That it is tentative is left out: it passes within a second.
+    """
+
+    DYNAMIC = auto()
+    """It has a lifetime: DHCP or a router advertisement gave it (not IFA_F_PERMANENT)."""
+    TEMPORARY = auto()
+    """It was made up for privacy, and another follows it (IFA_F_TEMPORARY, RFC 8981); IPv6 only."""
+    DEPRECATED = auto()
+    """It is not to be used for anything new: its preferred lifetime is over (IFA_F_DEPRECATED, RFC 4862 §5.5.4)."""
+    DADFAILED = auto()
+    """Somebody else on the link has it (IFA_F_DADFAILED, RFC 4862 §5.4.5)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """An interface address: the address and the length of the network it is on."""
 
     device: str
     interface: IPInterface
+    flags: AddressFlag | None = field(default=None, compare=False)
+    """The kernel's, which change by themselves: two observations that differ in nothing else are equal."""
 
     @property
     def identity(self) -> Identity:
@@ -147,7 +170,9 @@ class Address:
         return True
 
     def __str__(self) -> str:
-        return f"{'inet' if self.interface.version == 4 else 'inet6'} {self.interface} dev {self.device}"
+        family = "inet" if self.interface.version == 4 else "inet6"
+        flags = [str(flag.name).lower() for flag in self.flags or ()]
+        return " ".join([family, str(self.interface), "dev", self.device, *flags])
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +219,7 @@ class Route:
 
     destination: IPNetwork
     device: str
+    """Observed, "" where the route has several next hops: such a route is never ours."""
     gateway: IPAddress | None = None
     onlink: bool = False
     metric: int | None = None
@@ -225,7 +251,7 @@ class Route:
         parts = ["default" if self.destination.prefixlen == 0 else str(self.destination)]
         if self.gateway is not None:  # an IPv4 route may lead by an IPv6 next hop (RFC 5549)
             parts += ["via", *(["inet6"] * (self.gateway.version != self.destination.version)), str(self.gateway)]
-        parts += ["dev", self.device]
+        parts += ["dev", self.device] if self.device else ["nexthop", "several"]
         parts += ["table", str(self.table)] if self.table != MAIN_TABLE else []
         if self.protocol != PROTOCOL_BOOT:
             parts += ["proto", "kernel" if self.protocol == PROTOCOL_KERNEL else str(self.protocol)]

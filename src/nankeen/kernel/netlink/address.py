@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import IPv4Interface, IPv6Interface
 
-from nankeen.kernel.netlink.message import NLM_F_CREATE, NLM_F_REPLACE, attribute, attributes, message
+from nankeen.kernel.netlink.message import NLM_F_CREATE, NLM_F_REPLACE, attribute, attributes, message, read_u32
 from nankeen.model.address import IPInterface
-from nankeen.model.state import Address
+from nankeen.model.state import Address, AddressFlag
 
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 _IFADDRMSG = struct.Struct("=BBBBI")
-_ADDRESS, _LOCAL, _BROADCAST = 1, 2, 4
-_F_NODAD = 0x02
+_ADDRESS, _LOCAL, _BROADCAST, _FLAGS = 1, 2, 4, 8
+_F_TEMPORARY, _F_NODAD, _F_DADFAILED, _F_DEPRECATED, _F_PERMANENT = 0x01, 0x02, 0x08, 0x20, 0x80
 
 
 def add(address: Address, indexes: Mapping[str, int], *, nodad: bool = False) -> bytes:
@@ -52,12 +52,21 @@ def dump() -> bytes:
 
 def parse(body: bytes, names: Mapping[int, str]) -> Address | None:
     """The address that a message tells of, or None where its device has gone."""
-    _family, length, _flags, _scope, index = _IFADDRMSG.unpack_from(body)
+    family, length, flags, _scope, index = _IFADDRMSG.unpack_from(body)
     found = attributes(body, 8)
     packed = found.get(_LOCAL) or found.get(_ADDRESS)
     if packed is None or index not in names:
         return None
-    return Address(names[index], interface(packed, length))
+    flags = read_u32(found[_FLAGS]) if _FLAGS in found else flags
+    return Address(names[index], interface(packed, length), _flags(flags, family))
+
+
+def _flags(value: int, family: int) -> AddressFlag:
+    """What the kernel's flags mean. Of IPv4, the one for temporary says secondary (IFA_F_SECONDARY)."""
+    flags = AddressFlag(0) if value & _F_PERMANENT else AddressFlag.DYNAMIC
+    flags |= AddressFlag.TEMPORARY if value & _F_TEMPORARY and family == socket.AF_INET6 else AddressFlag(0)
+    flags |= AddressFlag.DEPRECATED if value & _F_DEPRECATED else AddressFlag(0)
+    return flags | (AddressFlag.DADFAILED if value & _F_DADFAILED else AddressFlag(0))
 
 
 def index_of(body: bytes) -> int:

@@ -26,7 +26,7 @@ from nankeen.model.state import Bridge, Device, Ipip, Link, LinkKind, Veth, Vxla
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 _IFINFOMSG = struct.Struct("=BBHiII")
 _U16_NETWORK = struct.Struct(">H")
-_IFF_UP = 0x1
+_IFF_UP, _IFF_LOWER_UP = 0x1, 0x1_0000
 
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _LINKINFO = 1, 3, 4, 5, 10, 13, 18
 _NET_NS_FD, _EXT_MASK, _LINK_NETNSID = 28, 29, 37
@@ -209,6 +209,7 @@ def parse(body: bytes, names: Mapping[int, str]) -> Link:
         up=bool(flags & _IFF_UP),
         master=names.get(read_u32(found[_MASTER]), "") if _MASTER in found else "",
         txqlen=read_u32(found[_TXQLEN]) if _TXQLEN in found else 0,
+        carrier=bool(flags & _IFF_LOWER_UP),
     )
 
 

@@ -1,4 +1,7 @@
-"""RTM_*ROUTE: unicast routes (linux/rtnetlink.h). Routes with several next hops are never ours, and are passed over."""
+"""RTM_*ROUTE: unicast routes (linux/rtnetlink.h).
+
+A route with several next hops is never ours: of it only that it has several is told.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from nankeen.model.state import Route
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 _RTMSG = struct.Struct("=BBBBBBBBI")
-_DST, _OIF, _GATEWAY, _PRIORITY, _PREFSRC, _TABLE, _VIA = 1, 4, 5, 6, 7, 15, 18
+_DST, _OIF, _GATEWAY, _PRIORITY, _PREFSRC, _MULTIPATH, _TABLE, _VIA = 1, 4, 5, 6, 7, 9, 15, 18
 _RTVIA = struct.Struct("=H")
 _RTN_UNICAST = 1
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE = 0, 253, 255
@@ -75,17 +78,18 @@ def dump() -> bytes:
 
 
 def parse(body: bytes, names: Mapping[int, str]) -> Route | None:
-    """The unicast route that a message tells of; None for any other."""
+    """The unicast route that a message tells of; None for any other, and where its device has gone."""
     family, length, _, _, table, protocol, _, kind, flags = _RTMSG.unpack_from(body)
     if kind != _RTN_UNICAST or flags & _CLONED:
         return None
     found = attributes(body, 12)
-    if _OIF not in found or (index := read_u32(found[_OIF])) not in names:
+    device = names.get(read_u32(found[_OIF])) if _OIF in found else "" if _MULTIPATH in found else None
+    if device is None:
         return None
     gateway, source = found.get(_GATEWAY) or found.get(_VIA, b"")[_RTVIA.size :], found.get(_PREFSRC)
     return Route(
         destination=network(found.get(_DST) or bytes(4 if family == socket.AF_INET else 16), length),
-        device=names[index],
+        device=device,
         gateway=ip_address(gateway) if gateway else None,
         onlink=bool(flags & _ONLINK),
         metric=read_u32(found[_PRIORITY]) if _PRIORITY in found else 0,
