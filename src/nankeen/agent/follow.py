@@ -17,7 +17,7 @@ from nankeen.agent import lastknown, status
 from nankeen.agent.join import Membership, previous_mtu, routes
 from nankeen.agent.means import Means
 from nankeen.agent.reconcile import Cause
-from nankeen.agent.underlay import choose
+from nankeen.agent.underlay import choose, hindrance
 from nankeen.backend.admission import Way
 from nankeen.cni import install
 from nankeen.kernel.monitor import Event, Monitor
@@ -58,6 +58,7 @@ class Follower:
         self._fabric = membership.fabric
         self._damaged: Mapping[str, str] = {}
         self._snapshot: Snapshot | None = None
+        self._hindered = ""
         self._taken = asyncio.Event()
         self._changed = asyncio.Event()
         self._disturbed = asyncio.Event()
@@ -172,11 +173,21 @@ class Follower:
     def _check_underlay(self, observed: State) -> None:
         node = self._fabric.node
         try:
-            underlay = choose(observed, self._means.settings.interface, node.families)
+            underlay = choose(observed, self._means.settings.underlay, node.networks, node.underlay)
         except InputError as error:
             raise Rejoin(str(error)) from error
         if underlay != node.underlay:
-            raise Rejoin(f"the underlay has changed: {underlay}")
+            addresses = " ".join(map(str, underlay.addresses))
+            raise Rejoin(f"the underlay is now {underlay.device}, {addresses}, MTU {underlay.mtu}")
+        self._tell_underlay(hindrance(observed, underlay))
+
+    def _tell_underlay(self, hindered: str) -> None:
+        if hindered != self._hindered:
+            if hindered:
+                _log.warning("the underlay carries nothing: %s", hindered)
+            else:
+                _log.info("the underlay is back")
+            self._hindered = hindered
 
     async def _renew(self) -> None:
         """Renews the lease before it expires. A reservation does not."""

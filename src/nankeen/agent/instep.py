@@ -8,6 +8,7 @@ from functools import partial
 from nankeen.agent.fabric import Fabric, bridge_address
 from nankeen.agent.join import Running, configured, describe
 from nankeen.agent.settings import Settings
+from nankeen.agent.wish import Wish
 from nankeen.kernel import ability
 from nankeen.kernel.namespace import Namespace
 from nankeen.kernel.netlink.socket import NetlinkSocket
@@ -32,7 +33,8 @@ def check(
         raise LeaseError("it has no lease", where=node)
     with NetlinkSocket(namespace) as socket:
         running = configured(snapshot.config, partial(ability.lacking, socket))
-        fabric = _fabric(Settings(node, "", interface), running, lease, snapshot, observe(socket))
+        settings = Settings(node, "", Wish.parse([interface or ""]))
+        fabric = _fabric(settings, running, lease, snapshot, observe(socket))
         observed = observe(socket, [setting.path for setting in fabric.state.of(Sysctl)], namespace)
     return diff(fabric.state, observed, fabric.claim)
 

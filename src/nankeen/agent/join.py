@@ -16,7 +16,7 @@ from nankeen.backend import Backend, Node, open_backend
 from nankeen.backend.routing import RouteTable
 from nankeen.kernel.ability import lack
 from nankeen.model import subnetenv
-from nankeen.model.address import HardwareAddress, IPNetwork, family_of
+from nankeen.model.address import HardwareAddress, IPNetwork
 from nankeen.model.errors import ConfigError, InputError, KernelError
 from nankeen.model.lease import Lease, Offer
 from nankeen.model.netconf import BackendConfig, NetworkConfig
@@ -81,8 +81,9 @@ def kept(before: Sequence[Running], wanted: Sequence[Running], node: Node) -> tu
 
 def describe(settings: Settings, config: NetworkConfig, running: Sequence[Running], observed: State) -> Node:
     """The facts about this node, before it has a lease. Raises `InputError`."""
-    families = [family_of(network) for network in config.networks]
-    node = Node(settings.node, choose(observed, settings.interface, families), config.networks)
+    wish = settings.underlay
+    underlay = choose(observed, wish, config.networks)
+    node = Node(settings.node, underlay, config.networks, public=wish.public_of(config.networks))
     devices = frozenset[str]().union(*(run.backend.devices(node) for run in running))
     return replace(node, hardware=hardware(node.name, sorted(devices), observed), routes=routes(observed, devices))
 

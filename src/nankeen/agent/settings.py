@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nankeen.agent.wish import DEFAULT_ROUTE, Wish
 from nankeen.backend.traffic import TrafficOptions
 from nankeen.cni.server import SOCKET
 from nankeen.model.address import IPNetwork
@@ -25,8 +26,8 @@ class Settings:
     """The node's name, by which its lease is known."""
     registry: str
     """Address of the registry: `sqlite:///var/lib/nankeen/registry.db`."""
-    interface: str | None = None
-    """The underlay device, or one of its addresses; None for the device of the default route."""
+    underlay: Wish = DEFAULT_ROUTE
+    """How the underlay's interface and addresses are chosen."""
     subnet_file: Path = SUBNET_FILE
     socket: Path = SOCKET
     status_file: Path = STATUS_FILE

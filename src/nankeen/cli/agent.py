@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from nankeen.agent import settings as defaults
+from nankeen.agent.wish import Wish
 from nankeen.cni.server import SOCKET
 from nankeen.model.address import IPNetwork, parse_network
 
@@ -23,8 +24,21 @@ def _networks(_context: click.Context, _parameter: click.Parameter, values: tupl
 @click.option("--registry", required=True, help="Where the leases are: sqlite:///var/lib/nankeen/registry.db")
 @click.option("--node-name", "node", default=gethostname, show_default="the host's name", help="The node's name.")
 @click.option(
-    "--iface", "interface", help="The underlay interface, or one of its addresses [default: that of the default route]"
+    "--iface",
+    "interfaces",
+    multiple=True,
+    metavar="NAME|IP",
+    help="The underlay interface, or one of its addresses; given more than once, the first that can be used"
+    " [default: that of the default route]",
 )
+@click.option(
+    "--iface-regex", "patterns", multiple=True, metavar="REGEX", help="What its address or else its name matches."
+)
+@click.option("--iface-can-reach", "can_reach", default="", metavar="IP", help="The interface that leads there.")
+@click.option(
+    "--public-ip", default="", metavar="IP", help="What peers reach the node by [default: the interface's address]"
+)
+@click.option("--public-ipv6", default="", metavar="IP", help="The same for IPv6.")
 @click.option("--subnet-file", type=_PATH, default=defaults.SUBNET_FILE, show_default=True, help="For other programs.")
 @click.option("--status-file", type=_PATH, default=defaults.STATUS_FILE, show_default=True, help="The agent's state.")
 @click.option("--socket", "socket", type=_PATH, default=SOCKET, show_default=True, help="For the CNI executable.")
@@ -53,11 +67,19 @@ def _networks(_context: click.Context, _parameter: click.Parameter, values: tupl
     default=True,
     help="Let pods through iptables' FORWARD chain, where it is in use.",
 )
-def agent(**options: Any) -> int:  # noqa: ANN401  (each is a field of Settings, by its name)
+def agent(
+    interfaces: tuple[str, ...],
+    patterns: tuple[str, ...],
+    can_reach: str,
+    public_ip: str,
+    public_ipv6: str,
+    **options: Any,  # noqa: ANN401  (each is a field of Settings, by its name)
+) -> int:
     """Take a lease, tell the other nodes, and keep this node's kernel equal to what all leases ask for.
 
     Runs until SIGTERM, which leaves the kernel as it is: pods keep their network while the agent is away.
     """
     from nankeen.agent.daemon import run
 
-    return run(defaults.Settings(**options))
+    wish = Wish.parse(interfaces, patterns, can_reach, public_ip, public_ipv6)
+    return run(defaults.Settings(underlay=wish, **options))

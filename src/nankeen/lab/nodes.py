@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nankeen.agent.daemon import run
 from nankeen.agent.settings import Settings
+from nankeen.agent.wish import Wish
 from nankeen.kernel import syscalls
 from nankeen.kernel.namespace import Namespace, entered
 from nankeen.lab import mounts
@@ -65,7 +66,7 @@ def start_agent(home: NodeHome, registry: str, interface: str) -> int:
 
     def work() -> int:
         home.enter()
-        return run(Settings(node=home.name, registry=registry, interface=interface))
+        return run(Settings(node=home.name, registry=registry, underlay=Wish.parse([interface])))
 
     return fork(home.name, work, home.directory / AGENT_LOG, keep=home.descriptors)
 
