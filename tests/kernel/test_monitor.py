@@ -11,6 +11,7 @@ import pytest
 
 from nankeen.kernel.apply import apply
 from nankeen.kernel.monitor import Event, Monitor
+from nankeen.model.address import HardwareAddress
 from nankeen.model.diff import Claim, diff
 from nankeen.model.state import Address, Bridge, Link, Neighbour, Route, State, Sysctl, Veth
 
@@ -45,7 +46,19 @@ async def test_a_change_by_someone_else_is_news(net: Net, command: str, event: E
     net.run("ip link set flannel.1 up")
     with Monitor(net.namespace) as monitor:
         net.run(command)
-        assert await first(monitor, lambda found: (found.kind, found.device) == (event.kind, event.device))
+        found = await first(monitor, lambda found: (found.kind, found.device) == (event.kind, event.device))
+        assert found.device == event.device
+
+
+@pytest.mark.parametrize("command", ["ip neigh delete", "ip neigh change nud reachable lladdr 02:00:00:00:00:02"])
+async def test_a_neighbour_that_is_permanent_no_more_is_missed(net: Net, command: str) -> None:
+    net.run("ip link add flannel.1 type vxlan id 1 dstport 8472")
+    net.run("ip link set flannel.1 up")
+    net.run("ip neigh add 10.5.59.0 lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent")
+    wanted = State([Neighbour("flannel.1", IPv4Address("10.5.59.0"), HardwareAddress(b"\2\0\0\0\0\2"))])
+    with Monitor(net.namespace) as monitor:
+        net.run(f"{command} 10.5.59.0 dev flannel.1")
+        assert (await first(monitor, lambda event: event.contradicts(wanted, Claim()))).gone
 
 
 async def test_a_device_made_later_is_known_by_name(net: Net) -> None:

@@ -35,6 +35,7 @@ class Event:
     object: Object | None = None
     """What it is now, or was before it went; None where the news does not say, or it is of no kind that we know."""
     gone: bool = False
+    """It is there no more, or, of a neighbour, not as a permanent one."""
 
     def contradicts(self, desired: State, claim: Claim) -> bool:
         """Whether, by this news, the kernel holds something else than what is desired, or something of ours besides."""
@@ -88,9 +89,9 @@ class Monitor:
                 event = Event(Route, device, route.parse(body, self._names), gone)
             case neighbour.RTM_NEWNEIGH | neighbour.RTM_DELNEIGH:
                 index, permanent = neighbour.about(body)
-                if not permanent:
-                    return None
-                event = Event(Neighbour, self._names.get(index, ""), neighbour.parse(body, self._names), gone)
+                parse = neighbour.parse if permanent and not gone else neighbour.parse_ended
+                found = parse(body, self._names)
+                event = Event(Neighbour, self._names.get(index, ""), found, gone or not permanent)
             case _ if kind in (_RTM_NEWNETCONF, _RTM_DELNETCONF):
                 event = Event(Sysctl)
             case _:

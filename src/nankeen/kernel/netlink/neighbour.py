@@ -59,12 +59,24 @@ def dump_forwarding() -> bytes:
 
 def parse(body: bytes, names: Mapping[int, str]) -> Neighbour | ForwardingEntry | None:
     """The permanent entry that a message tells of; None for any other."""
-    family, _, _, index, state, flags, _ = _NDMSG.unpack_from(body)
-    if not state & _NUD_PERMANENT or index not in names:
-        return None
+    _, _, _, _, state, _, _ = _NDMSG.unpack_from(body)
+    return _entry(body, names) if state & _NUD_PERMANENT else None
+
+
+def parse_ended(body: bytes, names: Mapping[int, str]) -> Neighbour | ForwardingEntry | None:
+    """The entry that a message tells of as one that is not permanent, or not any more.
+
+    The kernel tells of a neighbour that was deleted only when it has forgotten its hardware address, which is zero
+    here, and that it was permanent (neigh_delete in net/core/neighbour.c).
+    """
+    return _entry(body, names, forgotten=bytes(6))
+
+
+def _entry(body: bytes, names: Mapping[int, str], forgotten: bytes = b"") -> Neighbour | ForwardingEntry | None:
+    family, _, _, index, _, flags, _ = _NDMSG.unpack_from(body)
     found = attributes(body, 12)
-    destination, link_address = found.get(_DST), found.get(_LLADDR)
-    if destination is None or link_address is None or len(link_address) != 6:
+    destination, link_address = found.get(_DST), found.get(_LLADDR, forgotten)
+    if index not in names or destination is None or len(link_address) != 6:
         return None
     if family == AF_BRIDGE:
         if not flags & _NTF_SELF:
