@@ -53,7 +53,7 @@ class Means:
         rejected = {**damaged, **fabric.rejected}
         for node, reason in rejected.items():
             if self.status.rejected.get(node) != reason:
-                _log.warning("the lease of %s is refused: %s", node, reason)
+                _log.error("the lease of %s is refused: %s", node, reason)
         self.tell(
             peers=len(fabric.peers),
             rejected=rejected,

@@ -131,7 +131,10 @@ class _Gate:
         if (holder := self._subnets[endpoint.family].holder(subnet)) is not None:
             raise InputError(f"its subnet {subnet} overlaps that of {holder}")
         if (holder := self._addresses.get(address)) is not None:
-            raise InputError(f"its address {address} is {holder}'s already")
+            whose = "this node's own" if holder == self._node.name else f"{holder}'s already"
+            raise InputError(
+                f"its address {address} is {whose}", remedy="give one of the two another by --iface or --public-ip"
+            )
 
 
 class _Disjoint:

@@ -33,6 +33,8 @@ class Node:
     net: Net
     directory: Path
     process: asyncio.subprocess.Process | None = None
+    underlay: tuple[str, ...] = ("--iface", "eth0")
+    """The agent's flags about it."""
     registry_file: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -52,7 +54,7 @@ class Node:
         with (self.directory / "log").open("a") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *("ip", "netns", "exec", self.net.name, sys.executable, "-m", "nankeen", "agent"),
-                *("--registry", f"sqlite://{self.registry_file}", "--node-name", "node1", "--iface", "eth0", *options),
+                *("--registry", f"sqlite://{self.registry_file}", "--node-name", "node1", *self.underlay, *options),
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")},
             )

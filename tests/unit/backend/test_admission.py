@@ -61,7 +61,7 @@ def test_the_objects_of_the_peers_and_the_nodes_own_are_the_whole_state() -> Non
         (lease(3, endpoint(3, subnet="10.5.2.0/24")), "its subnet 10.5.2.0/24 overlaps that of node2"),
         (lease(3, endpoint(3, subnet="10.5.2.64/26")), "its subnet 10.5.2.64/26 overlaps that of node2"),
         (lease(3, endpoint(3, subnet="10.5.2.0/23")), "its subnet 10.5.2.0/23 overlaps that of node2"),
-        (lease(3, endpoint(3, address="10.99.0.1")), "its address 10.99.0.1 is node1's already"),
+        (lease(3, endpoint(3, address="10.99.0.1")), "its address 10.99.0.1 is this node's own; give one"),
         (lease(3, endpoint(3, address="10.99.0.2")), "its address 10.99.0.2 is node2's already"),
         (
             lease(3, endpoint(3, data=vtep_data(mac(2)))),
@@ -79,7 +79,7 @@ def test_a_wrong_lease_is_refused_alone_with_the_reason(wrong: Lease, reason: st
 
 def test_a_node_behind_nat_refuses_a_peer_of_its_public_address() -> None:
     decided = admission(lease(2, endpoint(2, address="192.0.2.1")), here=node(public="192.0.2.1"))
-    assert "its address 192.0.2.1 is node1's already" in decided.rejected["node2"]
+    assert "its address 192.0.2.1 is this node's own" in decided.rejected["node2"]
 
 
 def test_a_refused_lease_takes_nothing_from_those_that_follow() -> None:
