@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_network
 
-from nankeen.kernel import namespace
+from nankeen.kernel import namespace, sysctl
 from nankeen.kernel.apply import apply_or_raise
-from nankeen.kernel.namespace import Namespace
+from nankeen.kernel.namespace import Namespace, entered
 from nankeen.kernel.netlink import link
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.kernel.observe import indexes, observe
@@ -33,6 +33,9 @@ when it is full."""
 
 _FORWARDING = {Family.IPV4: "net/ipv4/ip_forward", Family.IPV6: "net/ipv6/conf/all/forwarding"}
 _LOOPBACK = Link("lo", Device(""))
+_BRIDGE_NETFILTER = tuple(f"net/bridge/bridge-nf-call-{what}" for what in ("iptables", "ip6tables", "arptables"))
+"""Whether bridged packets pass the IP layer's packet filter. A switch has none, and a node needs none for its pods; a
+kernel with br_netfilter built in turns it on in each new namespace, at a fifth of the throughput."""
 
 
 def build(topology: Topology, name_of: Callable[[str], str]) -> dict[str, Namespace]:
@@ -42,6 +45,8 @@ def build(topology: Topology, name_of: Callable[[str], str]) -> dict[str, Namesp
     """
     members = (*topology.switches, *topology.routers, *topology.nodes)
     namespaces = {member: Namespace.open(namespace.create(name_of(member))) for member in members}
+    for home in namespaces.values():
+        _bridge_plainly(home)
     addresses, gateways = topology.addresses(), topology.gateways()
     hardware = {cable: HardwareAddress(b"\x02\x00" + i.to_bytes(4)) for i, cable in enumerate(addresses, 1)}
     for switch in topology.switches:
@@ -56,6 +61,13 @@ def build(topology: Topology, name_of: Callable[[str], str]) -> dict[str, Namesp
             more += [r for cable in plugged for r in _default_routes(cable.interface, gateways.get(cable.switch, ()))]
         _bring_up(namespaces[member], plugged, more)
     return namespaces
+
+
+def _bridge_plainly(home: Namespace) -> None:
+    with entered(home):
+        for setting in _BRIDGE_NETFILTER:
+            if sysctl.read(setting) not in (None, "0"):
+                sysctl.write(setting, "0")
 
 
 def _neighbours(
