@@ -11,19 +11,22 @@ import logging
 import signal
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 
 from nankeen.agent import join, lastknown, log
 from nankeen.agent.follow import RETRY_SECONDS, Follower, Rejoin
-from nankeen.agent.join import Membership, Running
+from nankeen.agent.join import Membership, Prepared, Running
 from nankeen.agent.lastknown import Remembered
 from nankeen.agent.means import Means
 from nankeen.agent.settings import Settings
+from nankeen.backend import Underlay
 from nankeen.cni.server import listening, serve
 from nankeen.kernel import ability
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.kernel.observe import observe
 from nankeen.model.errors import InputError, LeaseError, NankeenError, RegistryError
+from nankeen.model.netconf import NetworkConfig
 from nankeen.registry import Snapshot, open_registry
 
 _log = logging.getLogger("nankeen.agent")
@@ -76,6 +79,7 @@ class Agent:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(serve(listener, self._means.plugin), name="cni server")
                 tasks.create_task(self._means.guard.keep(), name="packet filter")
+                tasks.create_task(self._means.companions.keep(), name="companions")
                 await self._keep()
 
     async def _keep(self) -> None:
@@ -113,31 +117,41 @@ class Agent:
     ) -> tuple[Membership, Snapshot | None]:
         """A membership; while the registry is away, the one that the node remembers, with the leases of that time."""
         means = self._means
-        observed = observe(means.socket)
-        lacking = partial(ability.lacking, means.socket)
+        snapshot: Snapshot | None = None
         try:
-            config = await means.registry.config()
-            prepared = join.prepare(means.settings, config, observed, lacking, running)
-            if before is not None and config.networks == before.config.networks:
+            underlay = before.fabric.node.underlay if before else None
+            prepared = await self._prepare(await means.registry.config(), running, underlay)
+            if before is not None and prepared.config.networks == before.config.networks:
                 self._build(prepared, before)
-            membership, snapshot = await join.announce(means.settings, means.registry, prepared), None
+            membership = await join.announce(means.settings, means.registry, prepared)
         except LeaseError:
             raise
         except RegistryError:
-            restored = join.restore(means.settings, remembered, observed, lacking)
-            if restored is None or remembered is None:
+            snapshot = remembered.snapshot if remembered else None
+            lease = snapshot.leases.get(means.settings.node) if snapshot else None
+            if snapshot is None or lease is None:
                 raise
-            membership, snapshot = restored, remembered.snapshot
+            membership = (await self._prepare(snapshot.config, running)).with_lease(lease)
             _log.warning("the registry is away: the node starts with the leases it remembers")
+        await means.companions.begin(membership.fabric.backends, membership.fabric.node)
         self._belong(membership)
         return membership, snapshot
 
-    def _build(self, prepared: join.Prepared, before: Membership) -> None:
+    async def _prepare(
+        self, config: NetworkConfig, running: Sequence[Running], underlay: Underlay | None = None
+    ) -> Prepared:
+        means = self._means
+        lacking = partial(ability.lacking, means.socket)
+        prepared = join.prepare(means.settings, config, observe(means.socket), lacking, running, underlay)
+        backends = [run.backend for run in prepared.running]
+        return replace(prepared, node=await means.companions.prepare(backends, prepared.node))
+
+    def _build(self, prepared: Prepared, before: Membership) -> None:
         """Makes what the new backends receive by, before anybody hears that they can be sent to."""
         fabric = prepared.fabric(before.lease.subnets)
         fabric.update(before.fabric.leases)
         self._means.claim |= fabric.claim
-        self._means.reconciler.build(fabric.state)
+        self._means.reconciler.build(fabric.state, fabric.claim)
 
     def _belong(self, membership: Membership) -> None:
         fabric, means = membership.fabric, self._means

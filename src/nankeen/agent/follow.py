@@ -76,6 +76,7 @@ class Follower:
                 tasks.create_task(self._renew(), name="renewal")
                 await self._taken.wait()
                 await self._means.guard.settled()
+                await self._means.companions.settled()
                 self._serve_pods()
                 tasks.create_task(self._listen(monitor), name="kernel events")
                 tasks.create_task(self._repair(), name="repair")
@@ -117,6 +118,7 @@ class Follower:
             self._means.tell_progress(fabric, self._damaged, snapshot.revision)
         else:
             self._inspect("start")
+        self._means.companions.want(fabric.state, self._means.claim)
         self._means.guard.want(fabric.firewall(self._means.settings.traffic))
         self._taken.set()
         self._changed.set()
@@ -159,12 +161,15 @@ class Follower:
         while True:
             await asyncio.sleep(self._means.settings.audit_seconds)
             self._means.guard.audit()
+            self._means.companions.audit()
             self._inspect("audit")
 
     def _inspect(self, cause: Cause) -> None:
         """Looks at the whole kernel, and makes it equal to the desired state."""
         fabric = self._fabric
-        observed = observe(self._means.socket, [setting.path for setting in fabric.state.of(Sysctl)])
+        observed = observe(
+            self._means.socket, [setting.path for setting in fabric.state.of(Sysctl)], policies=fabric.claim.policies
+        )
         self._check_underlay(observed)
         fabric.move(routes(observed, fabric.devices))
         self._means.reconciler.converge(fabric.state, observed, self._means.claim, cause)

@@ -35,7 +35,7 @@ def check(
         running = configured(snapshot.config, partial(ability.lacking, socket))
         settings = Settings(node, "", Wish.parse([interface or ""]))
         fabric = _fabric(settings, running, lease, snapshot, observe(socket))
-        observed = observe(socket, [setting.path for setting in fabric.state.of(Sysctl)], namespace)
+        observed = observe(socket, _settings(fabric), namespace, policies=fabric.claim.policies)
     return diff(fabric.state, observed, fabric.claim)
 
 
@@ -55,3 +55,7 @@ def _fabric(
     )
     fabric.update(snapshot.leases.values())
     return fabric
+
+
+def _settings(fabric: Fabric) -> list[str]:
+    return [setting.path for setting in fabric.state.of(Sysctl)]

@@ -12,7 +12,7 @@ from nankeen.agent.fabric import Fabric, bridge_address, hardware
 from nankeen.agent.lastknown import Remembered
 from nankeen.agent.settings import Settings
 from nankeen.agent.underlay import choose
-from nankeen.backend import Backend, Node, open_backend
+from nankeen.backend import Backend, Node, Underlay, open_backend
 from nankeen.backend.routing import RouteTable
 from nankeen.kernel.ability import lack
 from nankeen.model import subnetenv
@@ -79,10 +79,19 @@ def kept(before: Sequence[Running], wanted: Sequence[Running], node: Node) -> tu
     return tuple(run for run in before if run not in wanted and not run.backend.devices(node) & taken)
 
 
-def describe(settings: Settings, config: NetworkConfig, running: Sequence[Running], observed: State) -> Node:
-    """The facts about this node, before it has a lease. Raises `InputError`."""
+def describe(
+    settings: Settings,
+    config: NetworkConfig,
+    running: Sequence[Running],
+    observed: State,
+    current: Underlay | None = None,
+) -> Node:
+    """The facts about this node, before it has a lease. The underlay stays the `current` one while that would still do.
+
+    Raises `InputError`.
+    """
     wish = settings.underlay
-    underlay = choose(observed, wish, config.networks)
+    underlay = choose(observed, wish, config.networks, current)
     node = Node(settings.node, underlay, config.networks, public=wish.public_of(config.networks))
     devices = frozenset[str]().union(*(run.backend.devices(node) for run in running))
     return replace(node, hardware=hardware(node.name, sorted(devices), observed), routes=routes(observed, devices))
@@ -107,15 +116,27 @@ class Prepared:
         node = replace(self.node, subnets=subnets)
         return Fabric(tuple(run.backend for run in self.running), node, self.bridge)
 
+    def with_lease(self, lease: Lease) -> Membership:
+        """What comes of it."""
+        return Membership(self.config, lease, self.fabric(lease.subnets), self.running)
+
 
 def prepare(
-    settings: Settings, config: NetworkConfig, observed: State, lacking: Lacking, before: Sequence[Running] = ()
+    settings: Settings,
+    config: NetworkConfig,
+    observed: State,
+    lacking: Lacking,
+    before: Sequence[Running] = (),
+    current: Underlay | None = None,
 ) -> Prepared:
-    """Decides what to ask with. `before` are the backends that ran until now. Raises `InputError` and `KernelError`."""
+    """Decides what to ask with. `before` are the backends that ran until now, on the `current` underlay.
+
+    Raises `InputError` and `KernelError`.
+    """
     wanted = configured(config, lacking)
-    node = describe(settings, config, wanted, observed)
+    node = describe(settings, config, wanted, observed, current)
     running = (*wanted, *kept(before, wanted, node))
-    return Prepared(config, running, describe(settings, config, running, observed), bridge_address(observed))
+    return Prepared(config, running, describe(settings, config, running, observed, current), bridge_address(observed))
 
 
 async def announce(settings: Settings, registry: Registry, prepared: Prepared) -> Membership:
@@ -128,24 +149,12 @@ async def announce(settings: Settings, registry: Registry, prepared: Prepared) -
         previous_subnets(settings),
         [offer(backend, node) for backend in others],
     )
-    return Membership(prepared.config, lease, prepared.fabric(lease.subnets), prepared.running)
+    return prepared.with_lease(lease)
 
 
 def offer(backend: Backend, node: Node) -> Offer:
     """What the node's lease says of a backend that it receives on besides the preferred one."""
     return Offer(backend.announces, tuple(reach.data for reach in backend.reaches(node)))
-
-
-def restore(settings: Settings, remembered: Remembered | None, observed: State, lacking: Lacking) -> Membership | None:
-    """What the node was part of when the registry was last seen; None where it has no lease that it remembers.
-
-    Raises `InputError` and `KernelError`.
-    """
-    lease = remembered.snapshot.leases.get(settings.node) if remembered else None
-    if remembered is None or lease is None:
-        return None
-    prepared = prepare(settings, remembered.snapshot.config, observed, lacking, ran(remembered))
-    return Membership(prepared.config, lease, prepared.fabric(lease.subnets), prepared.running)
 
 
 def ran(remembered: Remembered | None) -> tuple[Running, ...]:

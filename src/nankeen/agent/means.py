@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nankeen.agent import status
+from nankeen.agent.companions import Companions
 from nankeen.agent.fabric import Fabric
 from nankeen.agent.guard import Guard
 from nankeen.agent.reconcile import Reconciler
 from nankeen.agent.settings import Settings
 from nankeen.agent.status import Status
+from nankeen.kernel.companion import Places
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.model.diff import NOTHING, Claim
 from nankeen.pods.plugin import Plugin
@@ -31,6 +34,7 @@ class Means:
     reconciler: Reconciler = field(init=False)
     plugin: Plugin = field(init=False)
     guard: Guard = field(init=False)
+    companions: Companions = field(init=False)
     claim: Claim = NOTHING
     """What has ever been ours since the agent started: what is not desired any more is removed."""
     status: Status = field(init=False)
@@ -38,6 +42,8 @@ class Means:
     def __post_init__(self) -> None:
         self.reconciler = Reconciler(self.socket)
         self.guard = Guard()
+        places = replace(Places.of(os.environ), record=self.settings.status_file.parent / "extension")
+        self.companions = Companions(self.socket, places)
         self.plugin = Plugin(self.settings.cni_data_dir / "networks")
         self.status = Status(self.settings.node)
 
@@ -57,7 +63,7 @@ class Means:
         self.tell(
             peers=len(fabric.peers),
             rejected=rejected,
-            refused=(*map(str, self.reconciler.refused), *self.guard.refused),
+            refused=(*map(str, self.reconciler.refused), *self.guard.refused, *self.companions.refused),
             repaired=self.reconciler.repaired + self.guard.repaired,
             revision=revision,
         )

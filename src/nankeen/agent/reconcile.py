@@ -38,9 +38,10 @@ class Reconciler:
         if cause in _REPAIRS:
             self.repaired += len(changes) - len(refused)
 
-    def build(self, desired: State) -> None:
+    def build(self, desired: State, claim: Claim) -> None:
         """Makes what is missing of the desired state, and takes nothing away."""
-        observed = observe(self._socket, [setting.path for setting in desired.of(Sysctl)])
+        settings = [setting.path for setting in desired.of(Sysctl)]
+        observed = observe(self._socket, settings, policies=claim.policies)
         self._apply(diff(desired, observed), "start")
 
     def step(self, before: State, after: State, claim: Claim) -> None:

@@ -80,13 +80,13 @@ class Node:
                         return found
                     await inotify.get()
 
-    async def join(self, number: int, vni: int = 1) -> Lease:
+    async def join(self, number: int, vni: int = 1, backend: str = "vxlan", data: str | None = "") -> Lease:
         """Another node takes a lease."""
         registry = SqliteRegistry(self.registry_file)
-        data = f'{{"VNI":{vni},"VtepMAC":"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"}}'
-        reach = Reach(IPv4Address("192.168.0.10") + number, data)
+        vtep = f'{{"VNI":{vni},"VtepMAC":"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"}}'
+        reach = Reach(IPv4Address("192.168.0.10") + number, data if backend != "vxlan" else vtep)
         try:
-            return await registry.acquire(f"node{number}", "vxlan", [reach])
+            return await registry.acquire(f"node{number}", backend, [reach])
         finally:
             registry.close()
 
