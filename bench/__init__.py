@@ -5,7 +5,17 @@ by round; what counts is the ratio of the medians. Absolute numbers stand beside
 machine's.
 """
 
-from bench import p1, p5, p9, p11
+from bench import decisions, p1, p2, p5, p7, p8, p9, p11, p12
 from bench.row import Row
 
-ROWS: tuple[Row, ...] = (*p1.ROWS, *p5.ROWS, *p9.ROWS, *p11.ROWS)
+ROWS: tuple[Row, ...] = (
+    *p1.ROWS,
+    *p2.ROWS,
+    *p5.ROWS,
+    *p7.ROWS,
+    *p8.ROWS,
+    *p9.ROWS,
+    *p11.ROWS,
+    *p12.ROWS,
+    *decisions.ROWS,
+)

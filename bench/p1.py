@@ -2,33 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 
-from bench.cluster import Lab, lab
-from bench.process import run, running
-from bench.row import Measure, Reach, Row
-
-_SECONDS = 3
-"""How long each stream runs. Longer changes the medians by less than one round differs from the next."""
-
-
-@contextmanager
-def _prepare() -> Iterator[Measure]:
-    with lab(nodes=2, pods=2) as cluster:
-        yield lambda _: (_throughput(cluster, "pod1", "pod2"), _throughput(cluster, "node1", "node2"))
-
-
-def _throughput(cluster: Lab, source: str, target: str) -> float:
-    """What the receiver of one TCP stream counted, in Gb/s."""
-    server = cluster.inside(target, "iperf3", "--server", "--one-off", "--forceflush")
-    with running(server, ready="Server listening"):
-        address = cluster.address(target)
-        client = ("iperf3", "--client", address, "--time", str(_SECONDS), "--json")
-        report = json.loads(run(cluster.inside(source, *client)))
-    return float(report["end"]["sum_received"]["bits_per_second"]) / 1e9
-
+from bench.row import Reach, Row
+from bench.stream import streams
 
 ROWS = (
     Row(
@@ -37,6 +14,6 @@ ROWS = (
         unit="Gb/s",
         against="node to node, same underlay",
         reach=Reach("≥", 0.85),
-        prepare=_prepare,
+        prepare=partial(streams, "vxlan"),
     ),
 )

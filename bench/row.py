@@ -40,6 +40,8 @@ class Row:
     against: str
     reach: Reach
     prepare: Callable[[], AbstractContextManager[Measure]]
+    of_rounds: Callable[[Sequence[float]], float] = statistics.median
+    """What stands for all rounds: the median, or `max` where no single round may fail."""
 
     def is_named_by(self, name: str) -> bool:
         """Whether a name on the command line means this row: its own, or that of the row it is a part of."""
@@ -48,7 +50,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a row measured: the medians of its rounds."""
+    """What a row measured: one value for all of its rounds."""
 
     row: Row
     value: float
@@ -58,7 +60,7 @@ class Outcome:
     def of(cls, row: Row, rounds: Sequence[tuple[float, float]]) -> Outcome:
         """From the rounds; there must be one."""
         values, against_values = zip(*rounds, strict=True)
-        return cls(row, statistics.median(values), statistics.median(against_values))
+        return cls(row, row.of_rounds(values), row.of_rounds(against_values))
 
     @property
     def ratio(self) -> float:

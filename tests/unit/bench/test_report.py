@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,6 +41,12 @@ def test_the_medians_of_the_rounds_count_and_no_single_bad_round() -> None:
     assert (outcome.value, outcome.against_value) == (8, 12)
     assert outcome.ratio == pytest.approx(2 / 3)
     assert outcome.holds
+
+
+def test_a_row_may_let_the_worst_round_count() -> None:
+    row = replace(_row(Reach("≤", 0, "packets")), of_rounds=max)
+    assert not Outcome.of(row, [(0, 100), (1, 100), (0, 100)]).holds
+    assert Outcome.of(row, [(0, 100), (0, 100)]).holds
 
 
 def test_the_document_has_the_fields_that_programs_rely_on() -> None:
