@@ -22,6 +22,7 @@ COMMANDS = {
     "lab": ("nankeen.cli.lab:lab", "Whole clusters on this machine, in network namespaces."),
     "verify": ("nankeen.cli.verify:verify", "Prove the pod network model of a lab with real packets."),
     "agent": ("nankeen.cli.agent:agent", "The daemon of one node."),
+    "cleanup": ("nankeen.cli.cleanup:cleanup", "Remove all that nankeen or flannel left on this node."),
 }
 """Each command: where it is, and its line in `--help`."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import pty
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 PLUGINS = Path("/usr/lib/cni")
 SOURCE = Path(__file__).parents[3] / "src"
 ENGINES = ("legacy", "nft")
+TUNNEL = "dir out tmpl src 192.168.0.11 dst 192.168.0.12 proto esp mode tunnel"
 NETWORKS = {Family.IPV4: ("10.244.0.0/16", "10.244.1.0/24"), Family.IPV6: ("fd44::/48", "fd44:0:0:1::/64")}
 
 
@@ -109,10 +109,9 @@ def host(net: Net, tmp_path: Path) -> Host:
         "ip link add veth0 type veth peer name veth1",
         "ip link set veth0 master docker0",
         "ip link add vxlan9 type vxlan id 9 dev eth0 dstport 4789",
-        "ip link add flannel.seven type dummy",
+        "ip link add flannel.seven type bridge",
         "ip route add 172.16.0.0/12 via 192.168.0.1",
-        "ip xfrm policy add src 10.244.1.0/24 dst 172.16.0.0/16 dir out tmpl src 1.1.1.1 dst 2.2.2.2 proto esp reqid 3 "
-        "mode tunnel",
+        f"ip xfrm policy add src 10.244.1.0/24 dst 172.16.0.0/16 {TUNNEL} reqid 3",
         "nft add table inet administrator",
         "nft add chain inet administrator flannel",
     ):
@@ -136,7 +135,7 @@ COMMIT
 
 
 def leave_devices(host: Host) -> None:
-    """As flannel's vxlan leaves them (and its udp, were its daemon killed), the bridge plugin, and the bandwidth plugin."""
+    """As flannel's backends and the bridge and bandwidth plugins leave them."""
     for command in (
         "ip link add flannel.1 type vxlan id 1 dev eth0 local 192.168.0.11 dstport 8472 nolearning",
         "ip address add 10.244.1.0/32 dev flannel.1",
@@ -155,8 +154,7 @@ def leave_devices(host: Host) -> None:
         "ip link add vethdeadbeef type veth peer name inside",
         "ip link set vethdeadbeef master cni0",
         "ip link add bwp0123456789ab type ifb",
-        "ip xfrm policy add src 10.244.1.0/24 dst 10.244.2.0/24 dir out tmpl src 192.168.0.11 dst 192.168.0.12 "
-        "proto esp reqid 11 mode tunnel",
+        f"ip xfrm policy add src 10.244.1.0/24 dst 10.244.2.0/24 {TUNNEL} reqid 11",
     ):
         host.net.run(command)
 
@@ -293,24 +291,35 @@ def test_a_process_that_has_only_got_a_dead_agents_number_hinders_nobody(host: H
     assert not (host.root / "run/nankeen").exists()
 
 
-async def test_while_flanneld_runs_nothing_is_removed(host: Host, make_net: Callable[[], Net]) -> None:
+@contextmanager
+def flanneld(net: Net, directory: Path) -> Iterator[None]:
+    """A process of that name, which has started."""
+    program = directory / "flanneld"
+    shutil.copy("/bin/cat", program)
+    command = ["ip", "netns", "exec", net.name, str(program)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"started\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"started\n"
+        yield
+        process.stdin.close()
+
+
+def test_while_flanneld_runs_nothing_is_removed(host: Host, tmp_path: Path) -> None:
     leave_devices(host)
     before = host.everything
-    program = host.root / "flanneld"
-    shutil.copy("/bin/sleep", program)
-    elsewhere = make_net()
-    for net, status in ((host.net, 2), (elsewhere, 0)):
-        process = await asyncio.create_subprocess_exec("ip", "netns", "exec", net.name, str(program), "60")
-        try:
-            async with asyncio.timeout(10):
-                while Path(f"/proc/{process.pid}/comm").read_text() != "flanneld\n":
-                    await asyncio.sleep(0)
-            done = host.cleanup("--yes")
-        finally:
-            process.kill()
-            await process.wait()
-        assert done.returncode == status
-        assert (host.everything == before) is (status == 2)
+    with flanneld(host.net, tmp_path):
+        done = host.cleanup("--yes")
+    assert done.returncode == 2
+    assert "flanneld runs, process " in done.stderr
+    assert host.everything == before
+
+
+def test_another_nodes_flanneld_hinders_nobody(host: Host, make_net: Callable[[], Net], tmp_path: Path) -> None:
+    with flanneld(make_net(), tmp_path):
+        assert host.cleanup().returncode == 0
 
 
 def attach_pod(host: Host, pod: Net) -> None:
