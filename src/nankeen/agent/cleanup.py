@@ -14,7 +14,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from nankeen.agent.traces import Note, Traces
-from nankeen.kernel.iptables import Saved, flannel_commands, forward_commands
+from nankeen.kernel.iptables import CHAIN, Saved, flannel_commands, forward_commands
 from nankeen.kernel.netlink.link import kernel_name
 from nankeen.kernel.ruleset import IptablesTable, NftTable
 from nankeen.model.address import IPNetwork
@@ -118,6 +118,11 @@ def cleanup(found: Found, *, keep_files: bool = False) -> Cleanup:
         notes=(*_notes(found, devices), *traces.notes),
         pods=tuple(sorted(link.name for link in found.state.of(Link) if _is_pod(link, devices))),
     )
+
+
+def is_chain_of_theirs(name: str) -> bool:
+    """Whether a chain of iptables may be ours, flannel's or the CNI plugins', by its name."""
+    return name.startswith((CHAIN, "FLANNEL-", "CNI-"))
 
 
 def _changes(state: State, devices: AbstractSet[str], networks: Sequence[IPNetwork]) -> tuple[Change, ...]:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nankeen.agent import status, traces
-from nankeen.agent.cleanup import Cleanup, Found, cleanup
+from nankeen.agent.cleanup import Cleanup, Found, cleanup, is_chain_of_theirs
 from nankeen.agent.traces import Places, Traces
 from nankeen.kernel.apply import apply
-from nankeen.kernel.iptables import Saved
+from nankeen.kernel.iptables import Engine, Saved
 from nankeen.kernel.namespace import Namespace
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.kernel.observe import observe
@@ -50,7 +50,9 @@ def survey(places: Places, namespace: Namespace | None = None) -> tuple[Found, l
             try:
                 saved[table] = ruleset.read(table)
             except KernelError as error:
-                failures.append(Failure(str(table), str(error)))
+                # An administrator's own rules may be more than iptables understands.
+                if table.engine is Engine.LEGACY or any(map(is_chain_of_theirs, ruleset.chains(table))):
+                    failures.append(Failure(str(table), str(error)))
     return Found(_state(namespace), tables, saved, traces.find(places)), failures
 
 

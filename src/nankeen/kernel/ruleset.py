@@ -12,7 +12,7 @@ from nankeen.kernel.iptables import Engine, Iptables, Saved
 from nankeen.kernel.namespace import Namespace
 from nankeen.kernel.netlink import nftables
 from nankeen.kernel.netlink.netfilter import NetfilterSocket
-from nankeen.kernel.netlink.nftables import FoundTable
+from nankeen.kernel.netlink.nftables import FoundChain, FoundTable
 from nankeen.kernel.nftables import remove_table
 from nankeen.model.address import Family
 
@@ -67,6 +67,12 @@ class Ruleset(Iptables):
     def read(self, table: IptablesTable) -> Saved:
         """Its chains and rules."""
         return self._saved(table.engine, table.family, table.name)
+
+    def chains(self, table: IptablesTable) -> frozenset[str]:
+        """The names of its chains, also where its rules are none that iptables can read: those of the nft engine."""
+        family = _FAMILIES["ip" if table.family is Family.IPV4 else "ip6"]
+        found = nftables.of_type(FoundChain, self._socket.dump(nftables.dump_chains(family)))
+        return frozenset(chain.name for chain in found if chain.table == table.name)
 
     def delete(self, table: NftTable) -> None:
         """Takes the table away, with all that is in it; one that has gone is no error."""

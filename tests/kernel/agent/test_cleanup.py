@@ -360,6 +360,21 @@ def test_at_a_terminal_a_person_is_asked(host: Host, make_net: Callable[[], Net]
         assert ("cni0" in host.net.run("ip link")) is left
 
 
+@pytest.mark.parametrize("chain, status", [("administrator", 0), ("FLANNEL-FWD", 1)])
+def test_a_table_that_iptables_cannot_read_matters_only_where_a_chain_of_theirs_is_in_it(
+    net: Net, tmp_path: Path, chain: str, status: int
+) -> None:
+    net.run("nft add table ip filter")
+    net.run("nft add chain ip filter FORWARD { type filter hook forward priority filter ; }")
+    net.run("nft add rule ip filter FORWARD ct state established accept")
+    net.run(f"nft add chain ip filter {chain}")
+    done = Host(net, tmp_path).cleanup()
+    assert done.returncode == status
+    told = "remains: iptables-nft -t filter: table filter of IPv4 cannot be read by iptables"
+    assert (told in done.stdout) is bool(status)
+    assert chain in net.run("nft list ruleset")
+
+
 @contextmanager
 def mounted(path: Path) -> Iterator[None]:
     path.mkdir(parents=True, exist_ok=True)
