@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 from nankeen import backend as backends
 from nankeen.backend import Backend, Node
-from nankeen.backend.admission import NOBODY, Admission, Way, admit
+from nankeen.backend.admission import Gate, Way
 from nankeen.backend.routing import RouteTable
 from nankeen.backend.traffic import TrafficOptions, desired_firewall
 from nankeen.model.address import HardwareAddress
@@ -36,8 +36,7 @@ class Fabric:
     state: State = field(init=False)
     """All of it."""
     _own: State = field(init=False)
-    _admission: Admission = NOBODY
-    _refused: tuple[Lease, ...] = ()
+    _gate: Gate = field(init=False)
 
     def __post_init__(self) -> None:
         self._own = State([
@@ -45,6 +44,7 @@ class Fabric:
             *bridge_state(self.node.subnets, self.mtu, address=self.bridge),
         ])  # fmt: skip
         self.state = self._own
+        self._gate = Gate(self.backends, self.node)
 
     @property
     def mtu(self) -> int:
@@ -62,17 +62,17 @@ class Fabric:
     @property
     def peers(self) -> Mapping[str, Way]:
         """How each peer is reached, by node."""
-        return self._admission.ways
+        return self._gate.admission.ways
 
     @property
     def rejected(self) -> Mapping[str, str]:
         """Why a lease is no peer, by node."""
-        return self._admission.rejected
+        return self._gate.admission.rejected
 
     @property
     def leases(self) -> tuple[Lease, ...]:
         """Those of the peers."""
-        return self._admission.peers
+        return self._gate.admission.peers
 
     @property
     def devices(self) -> frozenset[str]:
@@ -84,7 +84,7 @@ class Fabric:
         tunnels = {link.name: link.kind.port for link in self._own.of(Link) if isinstance(link.kind, Vxlan)}
         return desired_firewall(
             self.node,
-            self._admission.peers,
+            self._gate.admission.peers,
             ports=frozenset(tunnels.values()),
             tunnels=tunnels,
             bridge=BRIDGE,
@@ -94,18 +94,15 @@ class Fabric:
     def move(self, routes: RouteTable) -> None:
         """Takes on another routing table of the underlay: who is reached without a gateway is decided again."""
         if routes != self.node.routes:
-            leases = (*self._admission.peers, *self._refused)
+            leases = self._gate.leases
             self.node = replace(self.node, routes=routes)
-            self._admission, self.state = NOBODY, self._own
+            self._gate, self.state = Gate(self.backends, self.node), self._own
             self.update(leases)
 
     def update(self, leases: Iterable[Lease]) -> tuple[State, State]:
         """Takes on a new set of leases. Returns what of the desired state changed: as it was, and as it is now."""
-        before = self._admission.ways
-        leases = tuple(leases)
-        self._admission = admit(self.backends, self.node, leases, self._admission)
-        self._refused = tuple(lease for lease in leases if lease.node in self._admission.rejected)
-        after = self._admission.ways
+        before = self._gate.admission.ways
+        after = self._gate.admit(leases).ways
         was, now = State(_besides(before, after)), State(_besides(after, before))
         self.state = self.state.replaced(was, now)
         return was, now
@@ -113,7 +110,7 @@ class Fabric:
     @property
     def unneeded(self) -> frozenset[Backend]:
         """Backends that nobody is sent to by, and that nobody sends to us by. The preferred one is always needed."""
-        ways = self._admission.ways.values()
+        ways = self._gate.admission.ways.values()
         return frozenset(self.backends[1:]) - {way.backend for way in ways} - {way.back for way in ways}
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nankeen.backend import Node, open_backend
-from nankeen.backend.admission import Admission, admit
+from nankeen.backend.admission import Admission, Gate, admit
 from nankeen.model.lease import Endpoint, Lease
 from nankeen.model.netconf import BackendConfig
 from nankeen.model.state import State
@@ -93,12 +93,21 @@ def test_a_refused_lease_takes_nothing_from_those_that_follow() -> None:
 
 def test_what_was_admitted_before_is_taken_over_where_the_lease_is_the_same_object() -> None:
     kept, changed = lease(2), lease(3)
-    before = admission(kept, changed)
+    gate = Gate([VXLAN], node())
+    before = gate.admit([kept, changed])
     moved = lease(3, endpoint(3, address="10.99.0.33"))
-    after = admit([VXLAN], node(), [kept, moved], before)
+    after = gate.admit([kept, moved])
     assert after == admission(kept, moved)
     assert after.ways["node2"] is before.ways["node2"]
     assert after.ways["node3"] != before.ways["node3"]
+
+
+def test_a_lease_that_was_refused_for_another_is_admitted_when_that_one_goes() -> None:
+    first, second = lease(2), replace(lease(2), node="node3")
+    gate = Gate([VXLAN], node())
+    assert list(gate.admit([first, second]).rejected) == ["node3"]
+    assert gate.admit([second]) == admission(second)
+    assert gate.admit([second, first]).peers == (first,)
 
 
 subnets = st.builds(
@@ -124,3 +133,20 @@ def test_law_what_is_admitted_can_stand_side_by_side_in_any_order_of_arrival(
     addresses = [peer.endpoints[0].reach.address for peer in decided.peers]
     assert len({*addresses, ip_address("10.99.0.1")}) == len(addresses) + 1
     assert admission(*sorted(leases, key=lambda _: chance.random())) == decided  # type: ignore[attr-defined]
+
+
+@given(
+    st.lists(st.dictionaries(st.integers(1, 7), st.tuples(subnets, st.integers(1, 5), st.integers(1, 5)), max_size=6))
+)
+def test_law_a_gate_says_at_any_time_what_would_be_said_of_the_same_leases_anew(
+    drawn: list[dict[int, tuple[IPv4Network, int, int]]],
+) -> None:
+    gate = Gate([VXLAN], node())
+    known: dict[tuple[int, IPv4Network, int, int], Lease] = {}
+    for moment in drawn:
+        leases = []
+        for number, (subnet, host, vtep) in moment.items():
+            made = Lease(f"node{number}", "vxlan", (Endpoint(subnet, endpoint(host, data=vtep_data(mac(vtep))).reach),))
+            leases.append(known.setdefault((number, subnet, host, vtep), made))
+        assert gate.admit(leases) == admission(*leases)
+        assert set(gate.leases) == {one for one in leases if one.node != "node1"}
