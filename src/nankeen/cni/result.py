@@ -5,8 +5,9 @@ Follows CNI 1.1.0, section 5 "Result Types", and the same section of the version
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+
+import msgspec
 
 from nankeen.cni.version import at_least
 from nankeen.model.address import HardwareAddress, IPAddress, IPInterface, IPNetwork
@@ -60,7 +61,7 @@ class Result:
         else:
             body |= self._by_family()
         body["dns"] = {}
-        return json.dumps(body, indent=2).encode() + b"\n"
+        return msgspec.json.format(msgspec.json.encode(body), indent=2) + b"\n"
 
     def _by_family(self) -> Json:
         """`ip4` and `ip6`, one address of each: all that version 0.2.0 could say."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from nankeen.cni.error import CniError, Code
@@ -97,15 +97,14 @@ def attach(wanted: PodInterface, pod: Namespace) -> None:
     bridge = _index(wanted.bridge)
     if bridge is None:
         raise CniError(Code.TRY_AGAIN_LATER, "there is no such bridge yet", where=wanted.bridge)
-    with NetlinkSocket() as node, NetlinkSocket(pod) as inside:
-        made = _ensure_pair(wanted, pod, bridge, node, inside)
+    with NetlinkSocket() as node:
+        made = _ensure_pair(wanted, pod, bridge, node)
         try:
             port = _set_up_node_end(wanted, bridge, node)
-            _set_up_pod_end(wanted, pod, inside)
-            if not made:
-                _correct(wanted, inside)
-            for index in (port, bridge):
-                node.request(link.get(index), wanted.host_name)
+            with _set_up_pod_end(wanted, pod) as inside:
+                if not made:
+                    _correct(wanted, inside)
+            _request(node, {wanted.host_name: link.get(port), wanted.bridge: link.get(bridge)})
         except BaseException:
             if made:
                 _remove(node, wanted.host_name)
@@ -132,7 +131,7 @@ def is_own(pod: Namespace) -> bool:
         return own.inode == pod.inode
 
 
-def _ensure_pair(wanted: PodInterface, pod: Namespace, bridge: int, node: NetlinkSocket, inside: NetlinkSocket) -> bool:
+def _ensure_pair(wanted: PodInterface, pod: Namespace, bridge: int, node: NetlinkSocket) -> bool:
     """Whether the pair was made now; False where it stands already."""
     pair = link.veth(
         wanted.host_name,
@@ -150,7 +149,8 @@ def _ensure_pair(wanted: PodInterface, pod: Namespace, bridge: int, node: Netlin
             raise
     else:
         return True
-    standing = _find(inside, wanted.name)
+    with NetlinkSocket(pod) as inside:
+        standing = _find(inside, wanted.name)
     if standing is None:
         problem = "a device of this name stands on the node, and is not this pod's"
         raise CniError(Code.INTERFACE_TAKEN, problem, where=wanted.host_name, remedy="remove it, or DEL the attachment")
@@ -168,17 +168,19 @@ def _set_up_node_end(wanted: PodInterface, bridge: int, node: NetlinkSocket) -> 
     # Before it is up: a pod must not be able to hand the node a router (CVE-2020-10749).
     _write(Sysctl(f"net/ipv6/conf/{wanted.host_name}/accept_ra", "0"))
     port = Link(wanted.host_name, Veth(), wanted.mtu, master=wanted.bridge)
-    node.request(link.change(port, port, {wanted.host_name: index, wanted.bridge: bridge}), wanted.host_name)
-    node.request(link.bridge_port(index, hairpin=wanted.hairpin), wanted.host_name)
+    up = link.change(port, port, {wanted.host_name: index, wanted.bridge: bridge})
+    hairpin = link.bridge_port(index, hairpin=wanted.hairpin)
+    _request(node, {wanted.host_name: up, f"{wanted.host_name} on {wanted.bridge}": hairpin})
     return index
 
 
-def _set_up_pod_end(wanted: PodInterface, pod: Namespace, inside: NetlinkSocket) -> None:
-    """Adds what is missing; what stands already stays as it is."""
+def _set_up_pod_end(wanted: PodInterface, pod: Namespace) -> NetlinkSocket:
+    """Adds what is missing; what stands already stays as it is. Gives the socket in the pod that it was done with."""
     with entered(pod):
         for setting in pod_sysctls(wanted):
             _write(setting)
         indexes = {name: socket.if_nametoindex(name) for name in ("lo", wanted.name)}
+        inside = NetlinkSocket()
     messages = {
         "lo": link.set_up(indexes["lo"]),
         wanted.name: link.set_up(indexes[wanted.name]),
@@ -186,7 +188,17 @@ def _set_up_pod_end(wanted: PodInterface, pod: Namespace, inside: NetlinkSocket)
         **{str(item): route.add(item, indexes) for item in wanted.routes},
         f"{wanted.name}'s state": link.get(indexes[wanted.name]),
     }
-    for failure in inside.batch(list(messages.values())):
+    try:
+        _request(inside, messages)
+    except BaseException:
+        inside.close()
+        raise
+    return inside
+
+
+def _request(there: NetlinkSocket, messages: Mapping[str, bytes]) -> None:
+    """Sends messages, each under the name of what it is about. Raises `KernelError` about the first that is refused."""
+    for failure in there.batch(list(messages.values())):
         raise KernelError(str(failure), where=list(messages)[failure.index], errno=failure.errno)
 
 
