@@ -8,8 +8,9 @@
     answer    octet             the exit status
               octets            what to print on standard output, up to the end of the connection
 
-An answer of no octets at all means that the agent ended in between. Every form of the client speaks this, so the agent
-and the client may be of different releases. VERSION is answered by the client alone.
+An answer of no octets at all means that the agent ended in between; a client may then ask again. Every form of the
+client (client.c, client.py) speaks this, so the agent and the client may be of different releases. VERSION is answered
+by the client alone.
 """
 
 from __future__ import annotations
@@ -47,4 +48,5 @@ def split_request(data: bytes) -> tuple[dict[str, str], bytes]:
         pairs = [entry.partition("=") for entry in head.decode().split("\0")]
     except UnicodeDecodeError as error:
         raise CniError(Code.INVALID_ENVIRONMENT, "the variables are not UTF-8", where="request") from error
-    return {name: value for name, _, value in pairs}, stdin
+    # Of a name that is there twice the first counts, as in getenv(3): the client opened that one's namespace.
+    return {name: value for name, _, value in reversed(pairs)}, stdin

@@ -41,3 +41,7 @@ def test_whatever_comes_is_a_request_or_a_cni_error(data: bytes) -> None:
 
 def test_an_answer_begins_with_the_exit_status() -> None:
     assert Answer(1, b"{}\n").encode() == b"\x01{}\n"
+
+
+def test_of_a_variable_that_is_there_twice_the_first_counts() -> None:
+    assert split_request(b"CNI_NETNS=/first\0CNI_NETNS=/second\0\0") == ({"CNI_NETNS": "/first"}, b"")
