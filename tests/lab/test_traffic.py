@@ -84,7 +84,6 @@ async def test_whatever_is_broken_of_a_nodes_kernel_comes_back_and_pods_with_it(
             pass
 
 
-@pytest.mark.xfail(strict=True, reason="the ports of pods are not put into a bridge that was made anew")
 async def test_pods_come_back_when_their_bridge_was_deleted() -> None:
     with standing(network(BACKENDS["vxlan"], "ipv4")) as lab:
         await lab.damage("node1", "ip link delete cni0")

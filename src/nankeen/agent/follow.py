@@ -23,9 +23,10 @@ from nankeen.cni import install
 from nankeen.kernel.monitor import Event, Monitor
 from nankeen.kernel.observe import observe
 from nankeen.model import subnetenv
-from nankeen.model.errors import InputError, LeaseError, RegistryError
+from nankeen.model.errors import InputError, KernelError, LeaseError, RegistryError
 from nankeen.model.state import Address, Link, Route, State, Sysctl
 from nankeen.pods.network import PodNetwork
+from nankeen.pods.ports import is_loose, ports, replug
 from nankeen.pods.resize import resize
 from nankeen.registry import Snapshot
 
@@ -146,6 +147,8 @@ class Follower:
     def _concerns(self, event: Event) -> bool:
         if event.kind in (Link, Address, Route) and event.device == self._fabric.node.underlay.device:
             return True
+        if isinstance(event.object, Link) and not event.gone and is_loose(event.object):
+            return event.device in ports(self._means.settings.pod_addresses)
         return event.contradicts(self._fabric.state, self._means.claim)
 
     async def _repair(self) -> None:
@@ -173,7 +176,17 @@ class Follower:
         self._check_underlay(observed)
         fabric.move(routes(observed, fabric.devices))
         self._means.reconciler.converge(fabric.state, observed, self._means.claim, cause)
+        self._replug(observed)
         self._means.tell_progress(self._fabric, self._damaged, self._snapshot.revision if self._snapshot else 0)
+
+    def _replug(self, observed: State) -> None:
+        """Puts pods' ports back that somebody has pulled out of the bridge, or whose bridge was made anew."""
+        try:
+            for name in replug(self._means.socket, observed, self._means.settings.pod_addresses):
+                _log.warning("repairing %s: a pod's port is back in its bridge", name)
+                self._means.reconciler.repaired += 1
+        except (KernelError, OSError) as error:
+            _log.error("a pod's port stays out of its bridge: %s", error)
 
     def _check_underlay(self, observed: State) -> None:
         node = self._fabric.node

@@ -44,7 +44,7 @@ class Means:
         self.guard = Guard()
         places = replace(Places.of(os.environ), record=self.settings.status_file.parent / "extension")
         self.companions = Companions(self.socket, places)
-        self.plugin = Plugin(self.settings.cni_data_dir / "networks")
+        self.plugin = Plugin(self.settings.pod_addresses)
         self.status = Status(self.settings.node)
 
     def tell(self, **news: Any) -> None:  # noqa: ANN401  (fields of Status)

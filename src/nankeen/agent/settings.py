@@ -48,6 +48,11 @@ class Settings:
     """How often the kernel is compared with what it should hold, news or no news."""
 
     @property
+    def pod_addresses(self) -> Path:
+        """Where pods' addresses are kept, as host-local keeps them: a directory for each network."""
+        return self.cni_data_dir / "networks"
+
+    @property
     def traffic(self) -> TrafficOptions:
         """What the packet filter is made with."""
         return TrafficOptions(

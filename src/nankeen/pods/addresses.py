@@ -100,6 +100,11 @@ class AddressStore:
         async with self._locked():
             self._unlink(addresses)
 
+    def attachments(self) -> frozenset[Attachment]:
+        """Whatever holds an address now, by its interface too. Without the lock: what is being written is left out."""
+        holders = [content.decode(errors="replace").split("\r\n") for _, content in self._entries()]
+        return frozenset(Attachment(*holder) for holder in holders if len(holder) == 2)
+
     def _take_free(self, usable: _Range, index: int, attachment: Attachment) -> IPAddress:
         for address in usable.after(self._last_reserved(index)):
             if self._take(address, attachment):

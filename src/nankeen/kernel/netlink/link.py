@@ -186,6 +186,11 @@ def set_mtu(index: int, mtu: int) -> bytes:
     return message(RTM_NEWLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, 0, 0) + u32(_MTU, mtu))
 
 
+def set_master(index: int, master: int) -> bytes:
+    """Puts a device into a bridge."""
+    return message(RTM_NEWLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, 0, 0) + u32(_MASTER, master))
+
+
 def is_about_a_port(body: bytes) -> bool:
     """Whether a message tells only of a device's part as a port of a bridge."""
     return body[0] == AF_BRIDGE
