@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from sqlite3 import Connection
 
-from nankeen.model.address import IPNetwork, family_of
+from nankeen.model.address import Family, IPNetwork, family_of
 from nankeen.model.errors import InputError, LeaseError
 from nankeen.model.lease import LEASE_SECONDS, Endpoint, Lease, Offer, Reach
 from nankeen.model.leasevalue import decode, encode, key, parse_key
 from nankeen.model.netconf import NetworkConfig, Pool
 from nankeen.registry import Snapshot
-from nankeen.registry.allocation import Taken
+from nankeen.registry.allocation import Taken, spans_of_keys
 from nankeen.registry.doorbell import Doorbell
 from nankeen.registry.sqlite_file import PATIENCE, SqliteFile, create_file
 from nankeen.registry.sqlite_reader import SqliteReader, parse_config
@@ -121,23 +121,22 @@ class SqliteRegistry:
         config, node = _config(table), wanted.node
         own, reserved = _leased(table, node), _reserved(table, node)
         self._drop_expired(table)
-        taken = [subnet for _, subnets in _held_by_others(table, node) for subnet in subnets]
+        taken = _taken_by_others(table, node)
         endpoints = tuple(
-            Endpoint(self._choose(pool, (*own, *reserved, *previous), taken), _reach(pool, node, reaches))
+            Endpoint(self._choose(pool, (*own, *reserved, *previous), taken[pool.family]), _reach(pool, node, reaches))
             for pool in config.pools
         )
         return self._store(table, replace(wanted, endpoints=endpoints), reserved)
 
-    def _choose(self, pool: Pool, wanted: Sequence[IPNetwork], taken: Sequence[IPNetwork]) -> IPNetwork:
+    def _choose(self, pool: Pool, wanted: Sequence[IPNetwork], taken: Taken) -> IPNetwork:
         """The first wanted subnet that fits the pool and is free, else the first free one of the pool."""
-        index = Taken(subnet for subnet in taken if subnet.version == pool.network.version)
         for subnet in wanted:
-            if pool.admits(subnet) and not index.overlaps(subnet):
+            if pool.admits(subnet) and not taken.overlaps(subnet):
                 return subnet
-        free = index.first_free(pool)
+        free = taken.first_free(pool)
         if free is None:
             raise LeaseError(
-                f"the pool {pool.network} is used up: {index.within(pool.network)} subnets of it are held",
+                f"the pool {pool.network} is used up: {taken.within(pool.network)} subnets of it are held",
                 where=str(self._file.path),
                 remedy="release leases of nodes that are gone, or configure a larger network",
             )
@@ -159,14 +158,15 @@ class SqliteRegistry:
         if len({subnet.version for subnet in subnets}) < len(subnets):
             raise InputError(f"{_words(subnets)} are not one subnet for each family", remedy="name one of each at most")
         self._drop_expired(table)
-        for holder, held in _held_by_others(table, node):
-            for subnet in subnets:
-                if any(subnet.overlaps(other) for other in held):
-                    raise LeaseError(
-                        f"{subnet} cannot be kept for {node}: {holder} holds {_words(held)}",
-                        where=str(self._file.path),
-                        remedy="choose another subnet, or release that one",
-                    )
+        taken = _taken_by_others(table, node)
+        for subnet in subnets:
+            if taken[family_of(subnet)].overlaps(subnet):
+                holder, held = _holder(table, node, subnet)
+                raise LeaseError(
+                    f"{subnet} cannot be kept for {node}: {holder} holds {_words(held)}",
+                    where=str(self._file.path),
+                    remedy="choose another subnet, or release that one",
+                )
         table.execute("DELETE FROM reservation WHERE node = ?", (node,))
         if subnets:
             table.execute("INSERT INTO reservation VALUES (?, ?)", (node, key(subnets)))
@@ -210,13 +210,23 @@ def _reserved(table: Connection, node: str) -> tuple[IPNetwork, ...]:
     return _readable(row[0]) if row else ()
 
 
-def _held_by_others(table: Connection, node: str) -> Iterator[tuple[str, tuple[IPNetwork, ...]]]:
-    """Each lease and reservation of another node: its holder and its subnets."""
-    rows = table.execute(
-        "SELECT node, key FROM lease WHERE node <> ? UNION ALL SELECT node, key FROM reservation WHERE node <> ?",
-        (node, node),
-    )
-    return ((holder, _readable(subnets)) for holder, subnets in rows)
+_OTHERS = """
+SELECT {} FROM lease WHERE node <> :node UNION ALL SELECT {} FROM reservation WHERE node <> :node
+"""
+"""Each lease and reservation of another node."""
+
+
+def _taken_by_others(table: Connection, node: str) -> dict[Family, Taken]:
+    """What leases and reservations of other nodes hold."""
+    keys = table.execute(_OTHERS.format("key", "key"), {"node": node}).fetchall()
+    return {family: Taken(spans=spans) for family, spans in spans_of_keys(key for (key,) in keys).items()}
+
+
+def _holder(table: Connection, node: str, subnet: IPNetwork) -> tuple[str, tuple[IPNetwork, ...]]:
+    """Who else holds part of a subnet that is taken, and what that is."""
+    rows = table.execute(_OTHERS.format("node, key", "node, key"), {"node": node})
+    found = ((str(holder), _readable(text)) for holder, text in rows)
+    return next((holder, held) for holder, held in found if any(subnet.overlaps(other) for other in held))
 
 
 def _readable(text: object) -> tuple[IPNetwork, ...]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, ip_network
 
-from hypothesis import given
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nankeen.model.address import IPNetwork
+from nankeen.model.address import IPNetwork, family_of
+from nankeen.model.errors import InputError
+from nankeen.model.leasevalue import parse_key
 from nankeen.model.netconf import NetworkConfig, Pool
-from nankeen.registry.allocation import Taken
+from nankeen.registry.allocation import Taken, spans_of_keys
 
 POOL = NetworkConfig.parse('{"Network":"10.5.0.0/20","SubnetLen":24}').pools[0]
 POOL_IPV6 = NetworkConfig.parse('{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fc00:5::/48"}').pools[0]
@@ -52,3 +55,40 @@ def test_five_thousand_leases_are_passed_over_in_one_pass() -> None:
 
 def _first(pool: Pool, count: int) -> list[IPNetwork]:
     return [subnet for subnet, _ in zip(pool, range(count), strict=False)]
+
+
+BASES = [
+    "10.5.34.0",
+    "10.5.034.0",
+    "10.5.34.1",
+    "10.5.34",
+    "fc00:5::",
+    "fc00:5:0::",
+    "FC00::",
+    "::ffff:0:0",
+    "::",
+    "x",
+    "",
+]
+PARTS = st.builds(
+    "{}-{}".format, st.sampled_from(BASES), st.sampled_from(["24", "024", "32", "33", "64", "129", "-1", ""])
+)
+KEYS = st.one_of(PARTS, st.builds("{}&{}".format, PARTS, PARTS), st.sampled_from(["", "&", "-", "10.5.34.0-24&"]))
+
+
+@given(KEYS)
+@example("10.5.34.0-24")
+@example("10.5.34.0-24&fc00:5::-64")
+@example("::ffff:0:0-96")
+def test_law_a_key_holds_what_it_names_and_a_damaged_one_nothing(key: str) -> None:
+    try:
+        named = parse_key(key)
+    except InputError:
+        named = ()
+    found = [(family, span) for family, spans in spans_of_keys([key]).items() for span in spans]
+    assert found == [(family_of(one), (int(one[0]), int(one[-1]))) for one in named]
+
+
+@pytest.mark.parametrize("key", [None, 7, b"10.5.34.0-24", "10.5.34.0-24\0"])
+def test_what_is_no_text_of_a_key_holds_nothing(key: object) -> None:
+    assert not any(spans_of_keys([key]).values())
