@@ -88,7 +88,13 @@ class Readiness:
 
     def _complain(self) -> None:
         waiting = ", ".join(sorted(self._unready)) or f"{', '.join(sorted(self._apart))}, which lack peers"
-        raise LabError(f"not ready after {DEADLINE:g} s", where=waiting, remedy="see its agent.log")
+        raise LabError(f"not ready after {DEADLINE:g} s{self._reasons()}", where=waiting)
+
+    def _reasons(self) -> str:
+        """What the agents say of it: their logs go with the lab."""
+        told = [status.read(node.directory / _STATUS / "status.json") for node in self._unready.values()]
+        reasons = sorted({one.reason for one in told if one is not None and one.reason})
+        return f": {', '.join(reasons)}" if reasons else ""
 
     def close(self) -> None:
         self._inotify.close()

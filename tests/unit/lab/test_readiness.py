@@ -87,6 +87,17 @@ def test_agents_that_take_too_long_are_named(nodes: list[LabNode], monkeypatch: 
             waiting.look()
 
 
+def test_agents_that_take_too_long_say_why(nodes: list[LabNode], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "DEADLINE", 0.0)
+    for node in nodes:
+        reason = "the kernel has no ipip: load the module `ipip`, or choose another backend"
+        status.write(node.directory / "run/nankeen/status.json", Status(node.name, reason=reason))
+    with Readiness(nodes, 0) as waiting:
+        waiting.look()
+        with pytest.raises(LabError, match=r"^node1, node2: not ready after 0 s: the kernel has no ipip: load[^:]*$"):
+            waiting.look()
+
+
 def test_a_lab_whose_agents_are_all_done_waits_for_nothing(nodes: list[LabNode], tmp_path: Path) -> None:
     for node in nodes:
         become_ready(node)
