@@ -32,23 +32,23 @@ def _networks(_context: click.Context, _parameter: click.Parameter, values: tupl
     " [default: that of the default route]",
 )
 @click.option(
-    "--iface-regex", "patterns", multiple=True, metavar="REGEX", help="What its address or else its name matches."
+    "--iface-regex", "patterns", multiple=True, metavar="REGEX", help="Matches an address of it, or else its name."
 )
-@click.option("--iface-can-reach", "can_reach", default="", metavar="IP", help="The interface that leads there.")
+@click.option("--iface-can-reach", "can_reach", default="", metavar="IP", help="The interface that leads to it.")
 @click.option(
     "--public-ip", default="", metavar="IP", help="What peers reach the node by [default: the interface's address]"
 )
 @click.option("--public-ipv6", default="", metavar="IP", help="The same for IPv6.")
-@click.option("--subnet-file", type=_PATH, default=defaults.SUBNET_FILE, show_default=True, help="For other programs.")
-@click.option("--status-file", type=_PATH, default=defaults.STATUS_FILE, show_default=True, help="The agent's state.")
+@click.option("--subnet-file", type=_PATH, default=defaults.SUBNET_FILE, show_default=True, help="The node's subnet.")
+@click.option("--status-file", type=_PATH, default=defaults.STATUS_FILE, show_default=True, help="How the agent is.")
 @click.option("--socket", "socket", type=_PATH, default=SOCKET, show_default=True, help="For the CNI executable.")
 @click.option(
-    "--cni-bin-dir", type=_PATH, default=defaults.CNI_BIN_DIR, show_default=True, help="Executable goes here."
+    "--cni-bin-dir", type=_PATH, default=defaults.CNI_BIN_DIR, show_default=True, help="For the CNI executable."
 )
 @click.option(
-    "--cni-conf-dir", type=_PATH, default=defaults.CNI_CONF_DIR, show_default=True, help="Conflist goes here."
+    "--cni-conf-dir", type=_PATH, default=defaults.CNI_CONF_DIR, show_default=True, help="For its configuration."
 )
-@click.option("--cni-data-dir", type=_PATH, default=defaults.CNI_DATA_DIR, show_default=True, help="Pod addresses.")
+@click.option("--cni-data-dir", type=_PATH, default=defaults.CNI_DATA_DIR, show_default=True, help="Pods' addresses.")
 @click.option("--lease-file", type=_PATH, default=defaults.LEASE_FILE, show_default=True, help="The last known leases.")
 @click.option("--ip-masq/--no-ip-masq", default=False, help="Masquerade what leaves the pod network.")
 @click.option(
@@ -59,7 +59,7 @@ def _networks(_context: click.Context, _parameter: click.Parameter, values: tupl
     multiple=True,
     callback=_networks,
     metavar="CIDR",
-    help="A network that sees pods' own addresses.",
+    help="A network that sees pods' own addresses; may be repeated.",
 )
 @click.option(
     "--iptables-forward-rules/--no-iptables-forward-rules",

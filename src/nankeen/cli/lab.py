@@ -32,19 +32,19 @@ def lab() -> None:
     """
 
 
-@lab.command()
+@lab.command(short_help="Build and start a cluster.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--name", help="The lab's name.  [default: lab, or the file's]")
 @click.option("--nodes", type=click.IntRange(1, 240), help="How many nodes.  [default: 3]")
 @click.option("--pods", type=click.IntRange(0, 5000), help="How many pods, spread over the nodes.  [default: 2]")
-@click.option("--backend", help="The network's backend.  [default: vxlan]")
-@click.option("--registry", help="Where leases are kept.  [default: sqlite]")
+@click.option("--backend", help="vxlan, host-gw, ipip or another; one with options needs a FILE.  [default: vxlan]")
+@click.option("--registry", help="Where leases are kept: sqlite.  [default: sqlite]")
 @click.option("--family", type=click.Choice(list(FAMILIES)), help="The pod network's addresses.  [default: ipv4]")
 @json_option
 def up(file: Path | None, name: str | None, as_json: bool, **flags: Any) -> None:  # noqa: ANN401, FBT001 (click's)
     """Build and start a cluster, from a FILE or from the options.
 
-    The file is YAML after containerlab's convention, with flannel's net-conf.json under `network`.
+    The file is YAML after containerlab's convention, with flannel's net-conf.json under `network`; examples/ has some.
     """
     labfile, launch = import_module("nankeen.lab.labfile"), import_module("nankeen.lab.launch")
     for number in (signal.SIGTERM, signal.SIGHUP):  # as for the keyboard's: what was begun is taken down
@@ -83,7 +83,7 @@ def list_labs(as_json: bool) -> None:  # noqa: FBT001
     _table(("NAME", "STATE", "NODES", "PODS"), [tuple(map(str, row.values())) for row in rows])
 
 
-@lab.command()
+@lab.command(short_help="How its nodes, agents and pods are.")
 @name_option
 @json_option
 def status(name: str, as_json: bool) -> int:  # noqa: FBT001
@@ -96,14 +96,17 @@ def status(name: str, as_json: bool) -> int:  # noqa: FBT001
     return 0 if report.holds else 1
 
 
-@lab.command("exec")
+@lab.command("exec", short_help="Run a command in a node or pod.")
 @name_option
 @click.option("--container", help="Which container of a pod.  [default: the first]")
 @click.argument("member", metavar="NODE-OR-POD")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @json_option
 def execute(name: str, container: str | None, member: str, command: tuple[str, ...], as_json: bool) -> int:  # noqa: FBT001
-    """Run a command in a node, pod, switch or router; its exit status is passed on."""
+    """Run a command in a node, pod, switch or router; its exit status is passed on.
+
+    Options of the command's own come after `--`: nankeen lab exec node1 -- ip -6 route
+    """
     if not as_json:
         return _run(name, member, list(command), container)
     done = _captured(name, member, list(command), container)
@@ -218,7 +221,7 @@ def _print_report(report: Any) -> None:  # noqa: ANN401 (nankeen.lab.status is i
 def _in_step(node: Any) -> str:  # noqa: ANN401 (as above)
     if node.differences is None:
         return "-"
-    return f"{len(node.differences)} differences" if node.differences else "in step"
+    return _count(node.differences, "difference") if node.differences else "in step"
 
 
 def _print_pod(pod: dict[str, Any]) -> None:
