@@ -5,7 +5,7 @@ by round; what counts is the ratio of the medians. Absolute numbers stand beside
 machine's.
 """
 
-from bench import decisions, p1, p2, p5, p7, p8, p9, p11, p12
+from bench import acquire, decisions, p1, p2, p5, p7, p8, p9, p11, p12
 from bench.row import Row
 
 ROWS: tuple[Row, ...] = (
@@ -18,4 +18,5 @@ ROWS: tuple[Row, ...] = (
     *p11.ROWS,
     *p12.ROWS,
     *decisions.ROWS,
+    *acquire.ROWS,
 )
