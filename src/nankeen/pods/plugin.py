@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from nankeen.pods.network import PodNetwork, gateway
 
 DATA_DIRECTORY = Path("/var/lib/cni/networks")
 """host-local's."""
+PATIENCE_SECONDS = 10.0
+"""How long after the agent's start an ADD waits for the pod network."""
 _POD_END = 2
 """Index of the pod's interface in a result: the bridge and the node's end come before it."""
 
@@ -30,23 +34,28 @@ class Plugin:
     """Serves requests one at a time, in the order they came: a DEL that overtook its ADD would leave an interface.
 
     It is a handler for `nankeen.cni.server.serve`. Until the agent tells it the node's pod network, an ADD is told to
-    try again later; a DEL needs none.
+    try again later; a DEL needs none. An agent that has just been started again will know its network in a moment, so
+    that for the first seconds an ADD waits for it.
     """
 
-    def __init__(self, data_directory: Path = DATA_DIRECTORY) -> None:
+    def __init__(self, data_directory: Path = DATA_DIRECTORY, patience: float = PATIENCE_SECONDS) -> None:
         self._data_directory = data_directory
         self._network: PodNetwork | None = None
         self._reason = "the agent has only just started"
+        self._ready = asyncio.Event()
+        self._impatient = time.monotonic() + patience
         self._turn = asyncio.Lock()
         self._verbs: Mapping[Verb, Handler] = {Verb.ADD: self.add, Verb.DEL: self.delete}
 
     def ready(self, network: PodNetwork) -> None:
         """From now on pods are attached to this network."""
         self._network = network
+        self._ready.set()
 
     def not_ready(self, reason: str) -> None:
         """From now on no pod is attached, for this reason, which the runtime is told."""
         self._network = None
+        self._ready.clear()
         self._reason = reason
 
     async def __call__(self, request: Request, descriptor: int | None) -> Result | None:
@@ -59,18 +68,27 @@ class Plugin:
 
         Raises `CniError`, `KernelError` and `OSError`.
         """
-        if self._network is None:
-            raise CniError(Code.TRY_AGAIN_LATER, f"the node has no pod network yet: {self._reason}")
+        network = await self._known_network()
         with _namespace(request, descriptor) as pod:
             store = self._store(request)
-            reservation = await store.reserve(_attachment(request), self._network.subnets)
-            wanted = pod_interface(request, self._network, reservation.addresses)
+            reservation = await store.reserve(_attachment(request), network.subnets)
+            wanted = pod_interface(request, network, reservation.addresses)
             try:
                 attach(wanted, pod)
             except BaseException:
                 await store.free(reservation.fresh)
                 raise
         return _result(wanted, request.namespace)
+
+    async def _known_network(self) -> PodNetwork:
+        """The pod network, waited for in the agent's first seconds. Raises `CniError` where there is none."""
+        if self._network is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._impatient - time.monotonic()):
+                    await self._ready.wait()
+        if self._network is None:
+            raise CniError(Code.TRY_AGAIN_LATER, f"the node has no pod network yet: {self._reason}")
+        return self._network
 
     async def delete(self, request: Request, descriptor: int | None) -> None:
         """Detaches the pod and frees its addresses; what is gone already is no error.

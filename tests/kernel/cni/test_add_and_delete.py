@@ -8,13 +8,16 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nankeen.cni import server
+from nankeen.cni.error import CniError, Code
 from nankeen.cni.request import Request, parse_request
+from nankeen.pods.network import PodNetwork
 from nankeen.pods.plugin import Plugin
 from tests.kernel.conftest import Net
 from tests.kernel.pods.conftest import NETWORK, ping
@@ -67,7 +70,7 @@ class Runtime:
 
 @pytest.fixture
 async def runtime(node: Net, client: Client, tmp_path: Path) -> AsyncIterator[Runtime]:  # noqa: ARG001  (runs there)
-    plugin = Plugin(tmp_path / "networks")
+    plugin = Plugin(tmp_path / "networks", patience=0)
     plugin.ready(NETWORK)
     with server.listening(client.socket) as listener:
         task = asyncio.create_task(server.serve(listener, plugin))
@@ -246,3 +249,18 @@ async def test_host_local_frees_what_we_reserved(runtime: Runtime, pod: Net) -> 
     done = await Client(host_local, runtime.client.socket).run(config, CNI_COMMAND="DEL", **environment)
     assert done.status == 0, done.output
     assert runtime.reserved() == set()
+
+
+async def test_an_add_right_after_the_agents_start_waits_for_the_network(tmp_path: Path) -> None:
+    plugin = Plugin(tmp_path / "networks")
+    request = parse_request(
+        {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/n", "CNI_IFNAME": "eth0", "CNI_PATH": "/p"},
+        b'{"cniVersion":"1.0.0","name":"cbr0","type":"nankeen"}',
+    )
+    waiting = asyncio.ensure_future(plugin(request, None))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    plugin.ready(PodNetwork((IPv4Network("10.244.1.0/24"),), 1450))
+    with pytest.raises(CniError) as caught:  # it goes on, and finds that it was lent no namespace
+        await waiting
+    assert caught.value.code is Code.CONTAINER_UNKNOWN
