@@ -65,7 +65,7 @@ def _span(subnet: IPNetwork) -> Span:
     return first, first + (1 << (subnet.max_prefixlen - subnet.prefixlen)) - 1
 
 
-def spans_of_keys(keys: Iterable[object]) -> dict[Family, list[Span]]:
+def spans_of_keys(keys: Iterable[str]) -> dict[Family, list[Span]]:
     """What the keys of leases hold, by family. A key that is damaged holds nothing.
 
     As `parse_key` has it, which is asked wherever there is a doubt, but without making networks of thousands of keys.
@@ -73,13 +73,12 @@ def spans_of_keys(keys: Iterable[object]) -> dict[Family, list[Span]]:
     found: dict[Family, list[Span]] = {family: [] for family in Family}
     ipv4, hosts = found[Family.IPV4], _HOSTS[32]
     for key in keys:
-        if isinstance(key, str):
-            base, _, length = key.partition("-")
-            try:  # IPv4 alone, by far the most frequent, is not worth a call
-                ipv4.append(_aligned(int.from_bytes(inet_pton(AF_INET, base)), hosts[length]))
-            except (KeyError, OSError, ValueError):
-                for family, span in _read(key):
-                    found[family].append(span)
+        base, _, length = key.partition("-")
+        try:  # IPv4 alone, by far the most frequent, is not worth a call
+            ipv4.append(_aligned(int.from_bytes(inet_pton(AF_INET, base)), hosts[length]))
+        except (KeyError, OSError, ValueError):
+            for family, span in _read(key):
+                found[family].append(span)
     return found
 
 

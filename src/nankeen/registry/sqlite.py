@@ -218,8 +218,9 @@ SELECT {} FROM lease WHERE node <> :node UNION ALL SELECT {} FROM reservation WH
 
 def _taken_by_others(table: Connection, node: str) -> dict[Family, Taken]:
     """What leases and reservations of other nodes hold."""
-    keys = table.execute(_OTHERS.format("key", "key"), {"node": node}).fetchall()
-    return {family: Taken(spans=spans) for family, spans in spans_of_keys(key for (key,) in keys).items()}
+    query = f"SELECT group_concat(key, char(10)) FROM ({_OTHERS.format('key', 'key')})"  # noqa: S608  (no values in it)
+    (keys,) = table.execute(query, {"node": node}).fetchone()  # one text costs a quarter of a row for each
+    return {family: Taken(spans=spans) for family, spans in spans_of_keys((keys or "").split("\n")).items()}
 
 
 def _holder(table: Connection, node: str, subnet: IPNetwork) -> tuple[str, tuple[IPNetwork, ...]]:
