@@ -33,11 +33,13 @@ class Companions:
         self._settled = asyncio.Event()
 
     async def prepare(self, backends: Iterable[Backend], node: Node) -> Node:
-        """The node with the facts that only companions know. Raises `KernelError` and `InputError`."""
+        """The node with the facts that only companions know. Raises `KernelError` and `InputError`: then the backend is
+        not run, and its companion has nothing to do.
+        """
         for backend in backends:
-            if backend not in self._companions:
-                self._companions[backend] = open_companion(backend, self._socket, self._places)
-            node = await self._companions[backend].prepare(node)
+            companion = self._companions.get(backend) or open_companion(backend, self._socket, self._places)
+            node = await companion.prepare(node)
+            self._companions[backend] = companion
         return node
 
     async def begin(self, backends: Iterable[Backend], node: Node) -> None:

@@ -1,0 +1,66 @@
+"""Companions of backends, called in their turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+from unittest.mock import Mock
+
+import pytest
+
+from nankeen.agent import companions
+from nankeen.agent.companions import Companions
+from nankeen.backend import Node, Underlay, open_backend
+from nankeen.kernel.companion import Places
+from nankeen.kernel.netlink.socket import NetlinkSocket
+from nankeen.kernel.steps import Refusal
+from nankeen.model.diff import NOTHING, Claim
+from nankeen.model.errors import KernelError
+from nankeen.model.netconf import BackendConfig
+from nankeen.model.state import State
+
+NODE = Node("node1", Underlay("eth0", 1500, (ip_address("192.168.0.11"),)), (ip_network("10.244.0.0/16"),))
+BACKEND = open_backend(BackendConfig("vxlan"))
+
+
+class Noted:
+    """A companion that notes what it is asked for, and can be prepared on an able kernel only."""
+
+    def __init__(self, *, able: bool) -> None:
+        self.able = able
+        self.converged = 0
+
+    async def prepare(self, node: Node) -> Node:
+        if not self.able:
+            raise KernelError("the kernel has no IPsec")
+        return node
+
+    async def begin(self, node: Node) -> None:
+        pass
+
+    async def converge(self, desired: State, claim: Claim) -> Sequence[Refusal]:  # noqa: ARG002
+        self.converged += 1
+        return ()
+
+
+async def converged_after_preparing(companion: Noted, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(companions, "open_companion", lambda *_: companion)
+    all_of_them = Companions(Mock(NetlinkSocket), Places())
+    try:
+        await all_of_them.prepare([BACKEND], NODE)
+    except KernelError:
+        assert not companion.able
+    keeping = asyncio.create_task(all_of_them.keep())
+    all_of_them.want(State(), NOTHING)
+    await all_of_them.settled()
+    keeping.cancel()
+    return companion.converged
+
+
+async def test_a_companion_is_told_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await converged_after_preparing(Noted(able=True), monkeypatch) == 1
+
+
+async def test_a_companion_that_could_not_be_prepared_is_asked_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await converged_after_preparing(Noted(able=False), monkeypatch) == 0
