@@ -1,11 +1,11 @@
 from contextlib import suppress
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nankeen.model.address import Family, HardwareAddress, family_of, parse_address, parse_network
+from nankeen.model.address import Family, HardwareAddress, IPAddress, family_of, parse_address, parse_network
 from nankeen.model.errors import InputError
 
 
@@ -80,3 +80,29 @@ def test_a_long_text_is_not_quoted_whole() -> None:
         with pytest.raises(InputError) as refused:
             parse("9" * 10_000)
         assert len(str(refused.value)) < 300
+
+
+@given(st.text(alphabet="0123456789abcdef.:/%x", max_size=24))
+def test_law_an_address_is_taken_exactly_where_the_standard_library_takes_it(text: str) -> None:
+    try:
+        known: IPAddress | None = ip_address(text)
+    except ValueError:
+        known = None
+    if "%" in text:
+        known = None
+    try:
+        found: IPAddress | None = parse_address(text)
+    except InputError:
+        found = None
+    assert found == known
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**128 - 1), st.integers(0, 140))
+def test_law_a_network_is_what_the_standard_library_makes_of_it(v4: int, v6: int, length: int) -> None:
+    for address in (IPv4Address(v4), IPv6Address(v6)):
+        text = f"{address}/{length}"
+        if length <= address.max_prefixlen:
+            assert parse_network(text) == ip_network(text, strict=False)
+        else:
+            with pytest.raises(InputError):
+                parse_network(text)
