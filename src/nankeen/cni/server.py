@@ -7,6 +7,7 @@ connect may attach to any namespace: the socket is the owner's alone, and the pe
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import socket
@@ -19,7 +20,7 @@ from nankeen.cni.error import CniError, Code, as_cni_error
 from nankeen.cni.protocol import MAX_REQUEST, Answer, split_request
 from nankeen.cni.request import Request, parse_request, requested_version
 from nankeen.cni.result import Result
-from nankeen.model.errors import NankeenError
+from nankeen.model.errors import InputError, NankeenError
 
 SOCKET = Path("/run/nankeen/cni.sock")
 RECEIVE_SECONDS = 5.0
@@ -41,11 +42,14 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def listening(path: Path = SOCKET) -> Iterator[socket.socket]:
-    """The listening socket; it can be connected to from here on, and is removed afterwards. Raises `OSError`."""
+    """The listening socket; it can be connected to from here on, and is removed afterwards.
+
+    Raises `InputError` where another process listens there, and `OSError`.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
-    path.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+    with _alone(path), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        path.unlink(missing_ok=True)
         listener.setblocking(False)
         listener.bind(str(path))
         inode = path.stat().st_ino
@@ -54,9 +58,28 @@ def listening(path: Path = SOCKET) -> Iterator[socket.socket]:
             listener.listen(4096)
             yield listener
         finally:
-            # A successor may listen at the path by now.
+            # Somebody else may have put a socket of his own in its place.
             if path.exists() and path.stat().st_ino == inode:
                 path.unlink()
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keeps other servers from the socket by a lock on its directory, which no crash leaves behind (flock(2)).
+
+    Without it a second agent would take the socket from the first unnoticed, and both would undo each other's work.
+    """
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                "another agent listens there", where=str(path), remedy="stop it first: one agent keeps a node"
+            ) from error
+        yield
+    finally:
+        os.close(directory)
 
 
 async def serve(

@@ -19,7 +19,7 @@ from nankeen.cni.error import CniError, Code
 from nankeen.cni.protocol import MAX_REQUEST
 from nankeen.cni.request import MAX_INPUT, Request, Verb
 from nankeen.cni.result import Result, ResultAddress, ResultInterface
-from nankeen.model.errors import KernelError
+from nankeen.model.errors import InputError, KernelError
 from tests.unit.cni.conftest import Client
 
 CONFIG = b'{"cniVersion": "0.4.0", "name": "cbr0", "type": "nankeen"}'
@@ -209,15 +209,29 @@ def test_the_socket_is_its_owners_alone_and_goes_with_the_server(short_path: Pat
     assert not path.exists()
 
 
-def test_a_socket_that_a_crash_left_is_taken_over_and_a_successors_is_left_alone(short_path: Path) -> None:
+def test_a_socket_that_a_crash_left_is_taken_over_and_a_strangers_is_left_alone(short_path: Path) -> None:
+    path = short_path / "cni.sock"
+    with socket.socket(socket.AF_UNIX) as crashed:
+        crashed.bind(str(path))
+    with server.listening(path), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        path.unlink()
+        stranger = socket.socket(socket.AF_UNIX)
+        stranger.bind(str(path))
+    with stranger:
+        assert path.exists()
+
+
+def test_a_second_server_is_refused_and_takes_nothing_from_the_first(short_path: Path) -> None:
     path = short_path / "cni.sock"
     with server.listening(path):
-        with server.listening(path):
-            assert path.exists()
-        assert not path.exists()
-        successor = socket.socket(socket.AF_UNIX)
-        successor.bind(str(path))
-    with successor:
+        before = path.stat().st_ino
+        with pytest.raises(InputError, match=r"cni\.sock: another agent listens there; stop it first"):
+            server.listening(path).__enter__()
+        assert path.stat().st_ino == before
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+    with server.listening(path):
         assert path.exists()
 
 
