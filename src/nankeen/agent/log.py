@@ -6,6 +6,8 @@ import logging
 import sys
 import time
 
+from nankeen.model.printable import printable
+
 
 class _Formatter(logging.Formatter):
     """`2026-11-23T05:54:26.123Z info  agent: lease 10.244.1.0/24`; INFO is not shouted."""
@@ -19,6 +21,11 @@ class _Formatter(logging.Formatter):
         record.level = record.levelname.lower()
         record.place = record.name.removeprefix("nankeen.")
         return super().format(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """In one line, whatever somebody else had a part in: no name of a node can write a line of its own."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
 
 
 def start(level: int = logging.INFO) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from nankeen.agent import status
@@ -18,8 +19,12 @@ from nankeen.agent.status import Status
 from nankeen.kernel.companion import Places
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.model.diff import NOTHING, Claim
+from nankeen.model.printable import LONGEST_NAME, printable
 from nankeen.pods.plugin import Plugin
 from nankeen.registry import Registry
+
+_LINES = 20
+"""Refused leases that are logged one by one."""
 
 _log = logging.getLogger("nankeen.agent")
 
@@ -56,10 +61,10 @@ class Means:
 
     def tell_progress(self, fabric: Fabric, damaged: Mapping[str, str], revision: int) -> None:
         """Tells how far the fabric stands; `damaged` are entries of the registry that are no leases."""
-        rejected = {**damaged, **fabric.rejected}
-        for node, reason in rejected.items():
-            if self.status.rejected.get(node) != reason:
-                _log.error("the lease of %s is refused: %s", node, reason)
+        rejected = {
+            printable(node, LONGEST_NAME): printable(reason) for node, reason in {**damaged, **fabric.rejected}.items()
+        }
+        self._tell_rejected({node: why for node, why in rejected.items() if self.status.rejected.get(node) != why})
         self.tell(
             peers=len(fabric.peers),
             rejected=rejected,
@@ -67,6 +72,13 @@ class Means:
             repaired=self.reconciler.repaired + self.guard.repaired,
             revision=revision,
         )
+
+    @staticmethod
+    def _tell_rejected(news: Mapping[str, str]) -> None:
+        for node, reason in islice(news.items(), _LINES):
+            _log.error("the lease of %s is refused: %s", node, reason)
+        if len(news) > _LINES:
+            _log.error("and %d more: the status file names them all", len(news) - _LINES)
 
     def not_ready(self, what: str, error: Exception) -> None:
         """Tells, once, what keeps the agent from being ready."""

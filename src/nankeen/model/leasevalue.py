@@ -25,6 +25,9 @@ from nankeen.model.lease import Endpoint, Lease, Offer, Reach
 LONGEST = 64 * 1024
 """Characters of a value at most; a real one has fewer than 300."""
 
+LONGEST_NAME = 253
+"""Characters of a node's name at most: those of a name in the DNS (RFC 1123 §2.1), as Kubernetes has it."""
+
 MOST_OFFERS = 8
 """Other backends of one node at most; there are fewer kinds."""
 
@@ -67,6 +70,10 @@ def _encode_offer(lease: Lease, offer: Offer) -> str:
 
 def decode(text: str | bytes, subnets: Sequence[IPNetwork], node: str, expires: float | None) -> Lease:
     """The lease of `node` on `subnets` (those of its key) that the value tells of; raises `InputError`."""
+    if not 0 < len(node) <= LONGEST_NAME or not node.isprintable():
+        raise InputError(
+            f"{node[:60]!r} is no name of a node", remedy=f"it has 1 to {LONGEST_NAME} characters that can be printed"
+        )
     where = f"lease of {node}"
     if len(text) > LONGEST:
         raise InputError(f"a value of {len(text)} characters", where=where, remedy=f"at most {LONGEST} are read")

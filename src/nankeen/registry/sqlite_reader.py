@@ -140,7 +140,7 @@ def _lease(node: object, key: object, value: object, expires: object) -> Lease:
     if not (isinstance(node, str) and isinstance(key, str) and isinstance(value, str)):
         raise InputError("node, key and value of a lease are texts")
     if not (expires is None or isinstance(expires, float)):
-        raise InputError(f"{expires!r} is no time of expiry")
+        raise InputError(f"{repr(expires)[:60]} is no time of expiry")
     return decode(value, parse_key(key), node, expires)
 
 
