@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -26,6 +27,7 @@ from nankeen.kernel import ability
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.kernel.observe import observe
 from nankeen.model.errors import InputError, LeaseError, NankeenError, RegistryError
+from nankeen.model.lease import Lease
 from nankeen.model.netconf import NetworkConfig
 from nankeen.registry import Snapshot, open_registry
 
@@ -74,8 +76,8 @@ class Agent:
 
     async def live(self) -> None:
         """Until cancelled."""
-        self._means.tell()
         with listening(self._means.settings.socket) as listener:
+            self._means.tell()  # only now: another agent of this node may tell its own state there
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(serve(listener, self._means.plugin), name="cni server")
                 tasks.create_task(self._means.guard.keep(), name="packet filter")
@@ -88,10 +90,13 @@ class Agent:
         membership: Membership | None = None
         while True:
             membership, snapshot = await self._join(membership, running, remembered)
+            follower, joined = Follower(self._means, membership), time.monotonic()
             try:
-                await Follower(self._means, membership).run(snapshot)
+                await follower.run(snapshot)
             except* Rejoin as again:
                 _log.warning("%s: joining again", _first(again))
+            remembered = follower.remembered or remembered
+            await asyncio.sleep(joined + RETRY_SECONDS - time.monotonic())  # not in a storm, whoever causes it
             running = tuple(run for run in membership.running if run.backend not in membership.outgoing)
 
     def _recall(self) -> Remembered | None:
@@ -121,6 +126,7 @@ class Agent:
         try:
             underlay = before.fabric.node.underlay if before else None
             prepared = await self._prepare(await means.registry.config(), running, underlay)
+            prepared = replace(prepared, standing=_standing(before, remembered))
             if before is not None and prepared.config.networks == before.config.networks:
                 self._build(prepared, before)
             membership = await join.announce(means.settings, means.registry, prepared)
@@ -131,8 +137,10 @@ class Agent:
             lease = snapshot.leases.get(means.settings.node) if snapshot else None
             if snapshot is None or lease is None:
                 raise
-            membership = (await self._prepare(snapshot.config, running)).with_lease(lease)
+            prepared = replace(await self._prepare(snapshot.config, running), standing=_standing(before, remembered))
+            membership = prepared.with_lease(lease)
             _log.warning("the registry is away: the node starts with the leases it remembers")
+        means.claim |= join.left_behind(remembered, membership.fabric.node)
         await means.companions.begin(membership.fabric.backends, membership.fabric.node)
         self._belong(membership)
         return membership, snapshot
@@ -160,6 +168,13 @@ class Agent:
         backend = fabric.backends[0].announces
         _log.info("lease %s by %s on %s, MTU %d", " ".join(subnets), backend, fabric.node.underlay.device, fabric.mtu)
         means.tell(backend=backend, subnets=subnets, mtu=fabric.mtu)
+
+
+def _standing(before: Membership | None, remembered: Remembered | None) -> tuple[Lease, ...]:
+    """The peers until now, or, at the start, those of an earlier agent."""
+    if before is not None:
+        return before.fabric.precedence
+    return remembered.standing if remembered else ()
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -8,7 +8,7 @@ kept until its lease says that it needs it no more.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from hashlib import blake2b
 
 from nankeen import backend as backends
@@ -33,18 +33,20 @@ class Fabric:
     node: Node
     bridge: HardwareAddress | None = None
     """The hardware address of the pods' bridge, where one stands already."""
+    standing: InitVar[Iterable[Lease]] = ()
+    """Leases that were admitted before, in the order of their precedence: another fabric's `precedence`."""
     state: State = field(init=False)
     """All of it."""
     _own: State = field(init=False)
     _gate: Gate = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, standing: Iterable[Lease]) -> None:
         self._own = State([
             *(item for backend in self.backends for item in backend.state(self.node, ())),
             *bridge_state(self.node.subnets, self.mtu, address=self.bridge),
         ])  # fmt: skip
         self.state = self._own
-        self._gate = Gate(self.backends, self.node)
+        self._gate = Gate(self.backends, self.node, standing)
 
     @property
     def mtu(self) -> int:
@@ -75,6 +77,11 @@ class Fabric:
         return self._gate.admission.peers
 
     @property
+    def precedence(self) -> tuple[Lease, ...]:
+        """Those that go before others which claim the same, in their order: what a fabric made anew starts with."""
+        return self._gate.standing
+
+    @property
     def devices(self) -> frozenset[str]:
         """Those of the backends, by name."""
         return frozenset[str]().union(*(backend.devices(self.node) for backend in self.backends))
@@ -96,7 +103,7 @@ class Fabric:
         if routes != self.node.routes:
             leases = self._gate.leases
             self.node = replace(self.node, routes=routes)
-            self._gate, self.state = Gate(self.backends, self.node), self._own
+            self._gate, self.state = Gate(self.backends, self.node, self._gate.standing), self._own
             self.update(leases)
 
     def update(self, leases: Iterable[Lease]) -> tuple[State, State]:

@@ -15,6 +15,7 @@ from contextlib import aclosing
 
 from nankeen.agent import lastknown, status
 from nankeen.agent.join import Membership, previous_mtu, routes
+from nankeen.agent.lastknown import Remembered
 from nankeen.agent.means import Means
 from nankeen.agent.reconcile import Cause
 from nankeen.agent.underlay import choose, hindrance
@@ -84,6 +85,12 @@ class Follower:
                 tasks.create_task(self._audit(), name="audit")
                 tasks.create_task(self._remember(), name="last known leases")
                 tasks.create_task(self._withdraw(), name="withdrawal")
+
+    @property
+    def remembered(self) -> Remembered | None:
+        """What was heard last; None where nothing was."""
+        backends = tuple(run.config for run in self._membership.running)
+        return Remembered(self._snapshot, backends, self._fabric.precedence) if self._snapshot else None
 
     async def _watch(self) -> None:
         """Takes on the leases as they change; the registry may go away and come back meanwhile."""
@@ -171,7 +178,9 @@ class Follower:
         """Looks at the whole kernel, and makes it equal to the desired state."""
         fabric = self._fabric
         observed = observe(
-            self._means.socket, [setting.path for setting in fabric.state.of(Sysctl)], policies=fabric.claim.policies
+            self._means.socket,
+            [setting.path for setting in fabric.state.of(Sysctl)],
+            policies=self._means.claim.policies,
         )
         self._check_underlay(observed)
         fabric.move(routes(observed, fabric.devices))
@@ -211,7 +220,8 @@ class Follower:
         """Renews the lease before it expires. A reservation does not."""
         lease = self._membership.lease
         while lease.expires is not None:
-            due = lease.expires - RENEW_MARGIN * random.uniform(1, 1.1)  # noqa: S311  (spreads the renewals of many)
+            margin = min(RENEW_MARGIN, (lease.expires - time.time()) / 2)  # a short lease, too, has some time to live
+            due = lease.expires - margin * random.uniform(1, 1.1)  # noqa: S311  (spreads the renewals of many)
             while (left := due - time.time()) > 0:  # noqa: ASYNC110  (the clock may be set meanwhile)
                 await asyncio.sleep(min(left, 60))
             try:
@@ -227,10 +237,9 @@ class Follower:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            if self._snapshot is not None:
+            if (remembered := self.remembered) is not None:
                 try:
-                    backends = [run.config for run in self._membership.running]
-                    lastknown.save(self._means.settings.lease_file, self._snapshot, backends)
+                    lastknown.save(self._means.settings.lease_file, remembered)
                 except OSError as error:
                     _log.error("the leases cannot be remembered: %s", error)
             await asyncio.sleep(SAVE_SECONDS)

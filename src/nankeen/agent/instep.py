@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -9,6 +10,8 @@ from nankeen.agent.fabric import Fabric, bridge_address
 from nankeen.agent.join import Running, configured, describe
 from nankeen.agent.settings import Settings
 from nankeen.agent.wish import Wish
+from nankeen.backend import Backend, Node
+from nankeen.backend.admission import admit
 from nankeen.kernel import ability
 from nankeen.kernel.namespace import Namespace
 from nankeen.kernel.netlink.socket import NetlinkSocket
@@ -48,13 +51,22 @@ def _fabric(
     known = dict(facts.hardware)
     for backend in [run.backend for run in running if run.backend.announces in announced]:
         known |= backend.announced(announced[backend.announces])
-    fabric = Fabric(
-        tuple(run.backend for run in running),
-        replace(facts, subnets=lease.subnets, hardware=known),
-        bridge_address(observed),
-    )
-    fabric.update(snapshot.leases.values())
+    backends, node = tuple(run.backend for run in running), replace(facts, subnets=lease.subnets, hardware=known)
+    leases = snapshot.leases.values()
+    fabric = Fabric(backends, node, bridge_address(observed))
+    fabric.update(leases)
+    if fabric.rejected:  # of leases that collide, those that the agent admitted first stay
+        fabric = Fabric(backends, node, fabric.bridge, _standing(backends, node, leases, observed))
+        fabric.update(leases)
     return fabric
+
+
+def _standing(backends: Sequence[Backend], node: Node, leases: Iterable[Lease], observed: State) -> Iterator[Lease]:
+    """The leases that the kernel sends to already."""
+    for lease in leases:
+        for way in admit(backends, node, [lease]).ways.values():
+            if not diff(State(way.objects), observed):
+                yield lease
 
 
 def _settings(fabric: Fabric) -> list[str]:

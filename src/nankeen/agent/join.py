@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from nankeen import backend as backends
 from nankeen.agent.fabric import Fabric, bridge_address, hardware
 from nankeen.agent.lastknown import Remembered
 from nankeen.agent.settings import Settings
@@ -17,6 +18,7 @@ from nankeen.backend.routing import RouteTable
 from nankeen.kernel.ability import lack
 from nankeen.model import subnetenv
 from nankeen.model.address import HardwareAddress, IPNetwork
+from nankeen.model.diff import NOTHING, Claim
 from nankeen.model.errors import ConfigError, InputError, KernelError
 from nankeen.model.lease import Lease, Offer
 from nankeen.model.netconf import BackendConfig, NetworkConfig
@@ -111,10 +113,13 @@ class Prepared:
     node: Node
     bridge: HardwareAddress | None
 
+    standing: tuple[Lease, ...] = ()
+    """The peers until now: see `nankeen.backend.admission.Gate`."""
+
     def fabric(self, subnets: tuple[IPNetwork, ...]) -> Fabric:
         """What the node's kernel shall hold when it has these subnets."""
         node = replace(self.node, subnets=subnets)
-        return Fabric(tuple(run.backend for run in self.running), node, self.bridge)
+        return Fabric(tuple(run.backend for run in self.running), node, self.bridge, self.standing)
 
     def with_lease(self, lease: Lease) -> Membership:
         """What comes of it."""
@@ -164,6 +169,18 @@ def ran(remembered: Remembered | None) -> tuple[Running, ...]:
         with suppress(ConfigError):
             found.append(Running(config, open_backend(config)))
     return tuple(found)
+
+
+def left_behind(remembered: Remembered | None, node: Node) -> Claim:
+    """What an earlier agent of this node may have left in the kernel, also by a configuration that has changed."""
+    if remembered is None:
+        return NOTHING
+    former = replace(node, networks=remembered.snapshot.config.networks)
+    claim = Claim(networks=frozenset(former.networks))
+    for run in ran(remembered):
+        with suppress(ConfigError):
+            claim |= backends.claim(run.backend, former)
+    return claim
 
 
 def previous_subnets(settings: Settings) -> tuple[IPNetwork, ...]:

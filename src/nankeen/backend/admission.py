@@ -1,8 +1,8 @@
 """Which leases become peers. A lease that is wrong is refused alone, with the reason, and holds up nobody else.
 
 Refused is what could not work, or would take packets from another: another backend, a subnet outside the pod network,
-data that leads nowhere, and whatever collides with this node or with a peer admitted before. Peers come in the order of
-their names, so that all nodes refuse the same one of two.
+data that leads nowhere, and whatever collides with this node or with a peer admitted before. Where nobody stands yet,
+peers come in the order of their names, so that all nodes refuse the same one of two; later whoever stands stays.
 
 A node may run several backends, and a lease offer several. A peer is reached by the first of ours that it offers.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from nankeen.backend import Backend, Node
@@ -42,6 +43,8 @@ class Way(NamedTuple):
 
 
 NOBODY = Admission((), {}, {})
+_SHOWN = 30
+"""How many characters of a backend's name an error quotes."""
 
 
 def admit(backends: Sequence[Backend], node: Node, leases: Iterable[Lease]) -> Admission:
@@ -50,19 +53,22 @@ def admit(backends: Sequence[Backend], node: Node, leases: Iterable[Lease]) -> A
 
 
 class Gate:
-    """Admission kept up to date: one changed lease of many costs little, as long as no two collide.
+    """Admission kept up to date: one changed lease of many costs what one lease costs.
 
-    Where two do, their order decides, and all is decided anew: what was admitted at any time is what `admit` says of
-    the same leases.
+    Who stands keeps what he holds. Otherwise whoever can write a lease could push any peer out of the fabric, by
+    claiming its subnet, address or VTEP under a name that comes first. Of two that come together the first to have
+    stood goes before, then the one whose name does.
     """
 
-    def __init__(self, backends: Sequence[Backend], node: Node) -> None:
+    def __init__(self, backends: Sequence[Backend], node: Node, standing: Iterable[Lease] = ()) -> None:
+        """`standing` are leases that were admitted before, by another gate, in the order of their precedence."""
         self._backends = backends
         self._node = node
         self._networks = {family_of(network): network for network in node.networks}
         self._taken = _Taken(backends, node)
         self._leases: dict[str, Lease] = {}
-        self._collide = False
+        self._earlier = {lease.node: lease for lease in standing}
+        self._colliding: frozenset[str] = frozenset()
         self.admission = NOBODY
         """What was decided last."""
 
@@ -71,51 +77,52 @@ class Gate:
         """Those that were decided on last: peers and rejected ones."""
         return tuple(self._leases.values())
 
+    @property
+    def standing(self) -> tuple[Lease, ...]:
+        """For a gate that follows this one: the peers, and then those that were peers until something happened to them,
+        such as a route to them that went away.
+        """
+        return (*self.admission.peers, *self._earlier.values())
+
     def admit(self, leases: Iterable[Lease]) -> Admission:
         """Decides on these leases, all that there are now. One that is the same object as before costs nothing."""
-        wanted = {lease.node: lease for lease in leases if lease.node != self._node.name}
-        known, self._leases = self._leases, wanted
-        new = [lease for name, lease in wanted.items() if known.get(name) is not lease]
-        gone = [lease for name, lease in known.items() if wanted.get(name) is not lease]
-        if self._collide or not self._amend(gone, new):
-            self._decide_anew(known)
+        known, wanted = self._leases, {lease.node: lease for lease in leases if lease.node != self._node.name}
+        gone = [name for name, lease in known.items() if wanted.get(name) is not lease]
+        again = self._colliding if gone else frozenset()
+        in_turn = self._in_turn(
+            [lease for name, lease in wanted.items() if known.get(name) is not lease or name in again]
+        )
+        rejected, ways = dict(self.admission.rejected), dict(self.admission.ways)
+        for name in gone:
+            if (way := ways.pop(name, None)) is not None:
+                self._taken.release(known[name], way)
+                self._earlier[name] = known[name]
+        for name in (*gone, *again):
+            rejected.pop(name, None)
+        self._colliding -= {*gone, *again}
+        for lease in in_turn:
+            self._decide(lease, rejected, ways)
+        self._leases = wanted
+        self._earlier = {name: lease for name, lease in self._earlier.items() if name in rejected}
+        self.admission = Admission(tuple(wanted[name] for name in sorted(ways)), rejected, ways)
         return self.admission
 
-    def _amend(self, gone: Sequence[Lease], new: Sequence[Lease]) -> bool:
-        """Takes those out and lets these in; False, and nothing holds any more, where one collides."""
-        rejected, ways = dict(self.admission.rejected), dict(self.admission.ways)
-        for lease in gone:
-            if (way := ways.pop(lease.node, None)) is not None:
-                self._taken.release(lease, way)
-            rejected.pop(lease.node, None)
-        for lease in new:
-            try:
-                ways[lease.node] = way = self._way(lease)
-                self._taken.take(lease, way)
-            except _Collision:
-                return False
-            except InputError as error:
-                rejected[lease.node] = str(error)
-        self._conclude(rejected, ways)
-        return True
+    def _in_turn(self, undecided: Sequence[Lease]) -> Sequence[Lease]:
+        """In the order that they are decided in."""
+        if len(undecided) < 2:
+            return undecided
+        places = {lease.node: (place, lease) for place, lease in enumerate(self.standing)}
+        return sorted(undecided, key=lambda lease: _precedence(lease, places.get(lease.node)))
 
-    def _decide_anew(self, known: Mapping[str, Lease]) -> None:
-        """All leases in the order of their names; ways to those that are known already are kept."""
-        before, rejected, ways = self.admission.ways, dict[str, str](), dict[str, Way]()
-        self._taken, self._collide = _Taken(self._backends, self._node), False
-        for name, lease in sorted(self._leases.items()):
-            kept = before.get(name) if known.get(name) is lease else None
-            try:
-                way = kept or self._way(lease)
-                self._taken.take(lease, way)
-                ways[name] = way
-            except InputError as error:
-                self._collide |= isinstance(error, _Collision)
-                rejected[name] = str(error)
-        self._conclude(rejected, ways)
-
-    def _conclude(self, rejected: Mapping[str, str], ways: Mapping[str, Way]) -> None:
-        self.admission = Admission(tuple(self._leases[name] for name in sorted(ways)), rejected, ways)
+    def _decide(self, lease: Lease, rejected: dict[str, str], ways: dict[str, Way]) -> None:
+        try:
+            way = self._way(lease)
+            self._taken.take(lease, way)
+            ways[lease.node] = way
+        except InputError as error:
+            rejected[lease.node] = str(error)
+            if isinstance(error, _Collision):
+                self._colliding |= {lease.node}
 
     def _way(self, lease: Lease) -> Way:
         """How the lease is reached, whoever else there is. Raises `InputError` where it cannot be."""
@@ -123,8 +130,20 @@ class Gate:
         if not endpoints:
             raise InputError(f"it has no subnet in {' or '.join(map(str, self._node.networks))}")
         for endpoint in endpoints:
-            _check(endpoint, self._networks[endpoint.family])
+            self._check(endpoint)
         return self._first_way(lease)
+
+    def _check(self, endpoint: Endpoint) -> None:
+        """Raises `InputError` where nobody could have such an endpoint in the pod network."""
+        subnet, address, network = endpoint.subnet, endpoint.reach.address, self._networks[endpoint.family]
+        if not _is_inside(subnet, network):
+            raise InputError(f"its subnet {subnet} lies outside the pod network {network}")
+        if family_of(address) is not endpoint.family or not _is_station(address):
+            raise InputError(f"{address} is no {endpoint.family} address that a node can be reached at")
+        if _is_at(address, network):  # the packets to it would go to a pod, or come back for ever
+            raise InputError(f"its address {address} lies inside the pod network {network}")
+        if self._node.routes.is_broadcast(address):
+            raise InputError(f"its address {address} is that of a whole network")
 
     def _first_way(self, lease: Lease) -> Way:
         """The first of our backends by which the lease can be reached, and the first of its own by which it reaches us.
@@ -204,15 +223,12 @@ def _endpoints(lease: Lease, families: Container[Family]) -> list[Endpoint]:
     return [endpoint for endpoint in lease.endpoints if endpoint.family in families]
 
 
-def _check(endpoint: Endpoint, network: IPNetwork) -> None:
-    """Raises `InputError` where nobody could have such an endpoint in the pod network."""
-    subnet, address = endpoint.subnet, endpoint.reach.address
-    if subnet.prefixlen < network.prefixlen or int(subnet.network_address) & int(network.netmask) != int(
-        network.network_address
-    ):
-        raise InputError(f"its subnet {subnet} lies outside the pod network {network}")
-    if family_of(address) is not endpoint.family or not _is_station(address):
-        raise InputError(f"{address} is no {endpoint.family} address that a node can be reached at")
+def _precedence(lease: Lease, stood: tuple[int, Lease] | None) -> tuple[int, int, str]:
+    """A peer that did not change comes first, then one that kept its subnets, then all others, by name."""
+    if stood is None or stood[1].subnets != lease.subnets:
+        return 2, 0, lease.node
+    place, before = stood
+    return int(replace(before, expires=lease.expires) != lease), place, lease.node
 
 
 class _Disjoint:
@@ -245,16 +261,28 @@ def _last(subnet: IPNetwork) -> int:
     return int(subnet.network_address) | int(subnet.hostmask)
 
 
+def _is_inside(subnet: IPNetwork, network: IPNetwork) -> bool:
+    return subnet.prefixlen >= network.prefixlen and _is_at(subnet.network_address, network)
+
+
+def _is_at(address: IPAddress, network: IPNetwork) -> bool:
+    return int(address) & int(network.netmask) == int(network.network_address)
+
+
 def _is_station(address: IPAddress) -> bool:
-    """Whether it can be one node's on a network: not unspecified, loopback, multicast or reserved (RFC 6890)."""
+    """Whether it can be one node's on a network: not unspecified, loopback, multicast or reserved (RFC 6890), nor IPv4
+    written as IPv6 (RFC 4291 §2.5.5).
+    """
     if address.version == 4:
         return 0 < (first := int(address) >> 24) < 224 and first != 127
-    return int(address) > 1 and int(address) >> 120 != 0xFF
+    return int(address) >> 48 != 0 and int(address) >> 120 != 0xFF
 
 
 def _names(offering: Iterable[Lease | Backend]) -> str:
     """What backends are offered, for a person: `'vxlan' or 'host-gw'`."""
-    return " or ".join(repr(item.backend if isinstance(item, Lease) else item.announces) for item in offering)
+    return " or ".join(
+        repr((item.backend if isinstance(item, Lease) else item.announces)[:_SHOWN]) for item in offering
+    )
 
 
 def _told(identity: Identity) -> str:

@@ -52,13 +52,29 @@ class RouteTable:
 
     def next_hop(self, address: IPAddress) -> NextHop | None:
         """What the longest prefix says; None where no route leads to the address."""
+        found = self._longest(address)
+        return None if found is None else found[1]
+
+    def is_broadcast(self, address: IPAddress) -> bool:
+        """Whether it is the first or last address of an on-link network, which no station has (RFC 1122 §3.2.1.3).
+
+        IPv6 has no such addresses, and a /31 none to spare (RFC 3021).
+        """
+        found = self._longest(address) if address.version == 4 else None
+        if found is None or found[1].gateway is not None:
+            return False
+        host = (1 << (32 - found[0])) - 1
+        return host > 1 and int(address) & host in (0, host)
+
+    def _longest(self, address: IPAddress) -> tuple[int, NextHop] | None:
+        """The longest prefix that has the address: its length, and where it leads."""
         family = family_of(address)
         value = int(address)
         for length in self._lengths[family]:
             host_bits = family.bits - length
             hop = self._hops.get((family, length, value >> host_bits << host_bits))
             if hop is not None:
-                return hop
+                return length, hop
         return None
 
     def __eq__(self, other: object) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nankeen.agent import lastknown
+from nankeen.agent.lastknown import Remembered
 from nankeen.agent.traces import Places, Traces, find, ifb_name
 from nankeen.cni import install
 from nankeen.model.errors import InputError
@@ -151,7 +152,7 @@ def test_a_registry_stays_with_its_journals_and_all_beside_it_goes(places: Place
 def test_the_pod_network_is_told_by_what_flannel_and_the_agent_wrote(places: Places) -> None:
     put(places.flannel / "subnet.env", b"FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\n")
     config = NetworkConfig.parse('{"Network":"10.9.0.0/16","IPv6Network":"fd44::/48","EnableIPv6":true}', "test")
-    lastknown.save(places.leases, Snapshot(config, {}, 1), [config.backend])
+    lastknown.save(places.leases, Remembered(Snapshot(config, {}, 1), (config.backend,)))
     networks = tuple(ip_network(text) for text in ("10.9.0.0/16", "10.244.0.0/16", "fd44::/48"))
     assert find(places).networks == networks
 
