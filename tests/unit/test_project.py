@@ -5,12 +5,20 @@ from __future__ import annotations
 import re
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+
+from bench import ROWS
+from nankeen import backend
+from nankeen.cli import COMMANDS, nankeen
+from nankeen.lab import labfile
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+EXAMPLES = sorted(ROOT.glob("examples/*"))
 
 
 def _normal(name: str) -> str:
@@ -47,3 +55,48 @@ def test_what_a_document_points_to_is_there(document: Path) -> None:
     named = re.findall(r"`((?:src|tests|bench|docs)/[\w/.-]+\.(?:py|md))`", document.read_text())
     assert not [link for link in links if not (document.parent / link).exists()]
     assert not [name for name in named if not (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_is_a_lab_of_the_files_name_that_a_document_points_to(example: Path) -> None:
+    assert labfile.read(example).name == example.stem
+    assert any(f"(../examples/{example.name})" in document.read_text() for document in DOCUMENTS)
+
+
+def _options(command: click.Command, context: click.Context) -> Iterator[str]:
+    """The long options of a command and of those below it."""
+    for parameter in command.params:
+        yield from (name for name in parameter.opts if name.startswith("--"))
+    for name in command.list_commands(context) if isinstance(command, click.Group) else ():
+        below = command.get_command(context, name) if isinstance(command, click.Group) else None
+        assert below is not None
+        yield from _options(below, context)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_reference_names_every_option_of_a_command(name: str) -> None:
+    context = click.Context(nankeen)
+    command = nankeen.get_command(context, name)
+    assert command is not None
+    reference = (ROOT / "docs/reference.md").read_text()
+    section = reference.partition(f"## `nankeen {name}")[2].partition("\n## ")[0]
+    assert section
+    ours = {option for option in _options(command, context) if option != "--json"}  # which all commands take
+    # Of a flag that is on by default, the word that turns it off is what there is to know.
+    assert not {option for option in ours if option not in section and f"--no-{option[2:]}" not in section}
+
+
+def test_the_reference_names_every_row_of_the_measurements() -> None:
+    reference = (ROOT / "docs/reference.md").read_text()
+    assert not [row.id for row in ROWS if f"{row.id.partition('.')[0]}" not in reference]
+
+
+def test_every_backend_has_a_section() -> None:
+    sections = re.findall(r"^## (\S+)$", (ROOT / "docs/backends.md").read_text(), re.MULTILINE)
+    assert sorted(sections) == sorted(backend._MODULES)
+
+
+def test_what_the_map_names_is_there() -> None:
+    named = re.findall(r"`(?:[\w/]+/)?(\w+\.(?:py|c))`", (ROOT / "docs/map.md").read_text())
+    modules = {path.name for path in (ROOT / "src/nankeen").rglob("*")}
+    assert not [name for name in named if name not in modules]
