@@ -13,6 +13,8 @@ from typing import NoReturn, TypeAlias
 from nankeen.model.errors import InputError
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+DEEPEST = 64
+"""Objects and lists within each other at most: what could be read, but not be written again, is refused here."""
 _SHOWN = 60
 """How many characters of a wrong value an error quotes."""
 
@@ -38,6 +40,8 @@ def parse_value(text: str | bytes, where: str, error: type[InputError] = InputEr
         raise error("JSON nested too deeply", where=where, remedy="write a flat object") from wrong
     except ValueError as wrong:  # a number beyond all measure, or NaN
         raise error(f"not JSON: {wrong}"[:200], where=where, remedy="write a JSON object") from wrong
+    if text.count("[") + text.count("{") > DEEPEST and _is_deep(value):
+        raise error("JSON nested too deeply", where=where, remedy="write a flat object")
     if "\\u" in text:
         _refuse_half_characters(value, where, error)
     return value
@@ -151,6 +155,17 @@ def _last_wins(pairs: Iterable[tuple[str, JSON]]) -> dict[str, JSON]:
             del members[key]  # so that it stands after other spellings of the key
         members[key] = value
     return members
+
+
+def _is_deep(value: JSON) -> bool:
+    """Whether more are within each other than may be. Without recursion, which ends somewhere by itself."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        inner = [
+            list(item.values()) if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)
+        ]
+        level = [item for items in inner for item in items]
+    return bool(level)
 
 
 def _refuse_constant(name: str) -> NoReturn:
