@@ -88,14 +88,15 @@ class Agent:
         remembered = self._recall()
         running = join.ran(remembered)
         membership: Membership | None = None
+        offered: NetworkConfig | None = None
         while True:
-            membership, snapshot = await self._join(membership, running, remembered)
-            follower, joined = Follower(self._means, membership), time.monotonic()
+            membership, snapshot, tolerated = await self._join(membership, running, remembered, offered)
+            follower, joined = Follower(self._means, membership, tolerated), time.monotonic()
             try:
                 await follower.run(snapshot)
             except* Rejoin as again:
                 _log.warning("%s: joining again", _first(again))
-            remembered = follower.remembered or remembered
+            remembered, offered = follower.remembered or remembered, follower.offered
             await asyncio.sleep(joined + RETRY_SECONDS - time.monotonic())  # not in a storm, whoever causes it
             running = tuple(run for run in membership.running if run.backend not in membership.outgoing)
 
@@ -107,14 +108,30 @@ class Agent:
             return None
 
     async def _join(
-        self, before: Membership | None, running: Sequence[Running], remembered: Remembered | None
-    ) -> tuple[Membership, Snapshot | None]:
-        """Asks until it is answered: a registry that is away comes back, a configuration is put right."""
+        self,
+        before: Membership | None,
+        running: Sequence[Running],
+        remembered: Remembered | None,
+        offered: NetworkConfig | None,
+    ) -> tuple[Membership, Snapshot | None, NetworkConfig | None]:
+        """Asks until it is answered: a registry that is away comes back, a configuration is put right.
+
+        Where a configuration that was `offered` to a running node cannot be followed, the node stays what it is: the
+        membership before comes back, with that configuration, which is to be tolerated.
+        """
         while True:
             try:
-                return await self._ask(before, running, remembered)
+                membership, snapshot = await self._ask(before, running, remembered)
             except NankeenError as error:
+                if before is not None and offered is not None:
+                    if str(error) != self._means.status.pending:
+                        _log.error("the node stays as it is, and cannot follow the new configuration: %s", error)
+                    self._means.tell(pending=str(error))
+                    return before, None, offered
                 self._means.not_ready("lease", error)
+            else:
+                self._means.tell(pending="")
+                return membership, snapshot, None
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _ask(

@@ -25,6 +25,7 @@ from nankeen.kernel.monitor import Event, Monitor
 from nankeen.kernel.observe import observe
 from nankeen.model import subnetenv
 from nankeen.model.errors import InputError, KernelError, LeaseError, RegistryError
+from nankeen.model.netconf import NetworkConfig
 from nankeen.model.state import Address, Link, Route, State, Sysctl
 from nankeen.pods.network import PodNetwork
 from nankeen.pods.ports import is_loose, ports, replug
@@ -54,7 +55,11 @@ class Rejoin(Exception):  # noqa: N818  (a reason to begin anew, not a failure)
 class Follower:
     """Keeps one membership."""
 
-    def __init__(self, means: Means, membership: Membership) -> None:
+    def __init__(self, means: Means, membership: Membership, tolerated: NetworkConfig | None = None) -> None:
+        """`tolerated` is a configuration that the node cannot follow: it does not end the membership."""
+        self.offered: NetworkConfig | None = None
+        """The configuration that ended the membership, where that did."""
+        self._tolerated = tolerated
         self._means = means
         self._membership = membership
         self._fabric = membership.fabric
@@ -115,7 +120,8 @@ class Follower:
         own = snapshot.leases.get(fabric.node.name)
         if own is None or own.subnets != fabric.node.subnets:
             raise Rejoin("the lease was lost")
-        if snapshot.config != self._membership.config:
+        if snapshot.config not in (self._membership.config, self._tolerated):
+            self.offered = snapshot.config
             raise Rejoin("the network configuration has changed")
         known = fabric.peers
         before, after = fabric.update(snapshot.leases.values())
@@ -173,6 +179,9 @@ class Follower:
             self._means.guard.audit()
             self._means.companions.audit()
             self._inspect("audit")
+            if self._tolerated is not None:
+                self.offered = self._tolerated
+                raise Rejoin("perhaps the newest network configuration can be followed by now")
 
     def _inspect(self, cause: Cause) -> None:
         """Looks at the whole kernel, and makes it equal to the desired state."""

@@ -29,6 +29,8 @@ class Status:
     """Changes that the kernel refused at the last attempt."""
     repaired: int = 0
     """Kernel objects that somebody else had removed or altered, since the agent started."""
+    pending: str = ""
+    """Why the newest network configuration is not followed; the node stays with the one before."""
     revision: int = 0
     """The registry's revision that the kernel was last made equal to."""
 

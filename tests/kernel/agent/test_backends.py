@@ -80,3 +80,21 @@ async def test_a_route_backend_leaves_the_underlay_to_others(node: Node) -> None
     routes = node.net.run("ip route")
     assert "via 192.168.0.12 dev eth0 proto 110" in routes
     assert "10.244.77.0/24 via 192.168.0.77 dev eth0" in routes
+
+
+async def test_a_configuration_that_cannot_be_followed_leaves_the_node_as_it_is(node: Node) -> None:
+    if can_make(node.net.socket, "wireguard"):
+        pytest.skip("this kernel has wireguard")
+    await node.join(2)
+    await node.start()
+    await configure(node, '{"Type":"wireguard"}')
+    status = await node.until(lambda status: bool(status.pending))
+    assert status.pending == "the kernel has no wireguard: load the module `wireguard`, or choose another backend"
+    await node.join(3)
+    status = await node.until(lambda status: status.peers == 2)
+    assert (status.ready, status.backend) == (True, "vxlan")
+    node.net.run("ip link delete flannel.1")
+    await node.until(lambda status: status.repaired > 0)
+    await configure(node, '{"Type":"vxlan","VNI":7}')
+    await node.until(lambda status: not status.pending)
+    assert "flannel.7:" in node.net.run("ip link")
