@@ -148,7 +148,7 @@ class Follower:
         self._means.plugin.ready(PodNetwork(node.subnets, fabric.mtu, node.networks))
         install.install_executable(settings.cni_bin_dir, socket=str(settings.socket))
         install.install_conflist(settings.cni_conf_dir)
-        _log.info("ready: %d peers", len(fabric.peers))
+        _log.info("ready, peers: %d", len(fabric.peers))
         self._means.tell(ready=True, reason="")
 
     async def _listen(self, monitor: Monitor) -> None:

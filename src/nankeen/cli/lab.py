@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from nankeen.cli.output import json_option, print_json
+from nankeen.cli.output import PROGRAM, json_option, print_json
 from nankeen.lab import entry, record
 from nankeen.lab.lab import LabPod
 from nankeen.model.address import Family
@@ -58,7 +58,7 @@ def up(file: Path | None, name: str | None, as_json: bool, **flags: Any) -> None
         return
     click.echo(f"lab {made.name} is up in {seconds:.1f} s: {_count(made.nodes, 'node')}, {_count(made.pods, 'pod')}")
     option = "" if made.name == "lab" else f" --name {made.name}"
-    click.echo(f"try: nankeen lab status{option}; nankeen lab exec{option} {made.members[-1].name} -- ip address")
+    click.echo(f"try: {PROGRAM} lab status{option}; {PROGRAM} lab exec{option} {made.members[-1].name} -- ip address")
 
 
 @lab.command()

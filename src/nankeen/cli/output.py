@@ -7,11 +7,15 @@ With `--json` standard output holds one JSON document and nothing else, also whe
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 
 import click
 
 from nankeen.model.errors import NankeenError
+
+PROGRAM = os.environ.get("NANKEEN_PROGRAM") or "nankeen"
+"""What a person types to get here: `./nk` from a checkout says so. Hints and remedies are to be copied as they are."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
 """The option that every command takes; it arrives as the argument `as_json`."""
@@ -27,7 +31,7 @@ def print_error(error: NankeenError, *, as_json: bool) -> None:
     if as_json:
         fields = {"problem": error.problem, "where": error.where, "remedy": error.remedy}
         print_json({"error": {"kind": type(error).__name__, **fields}})
-    click.echo(f"nankeen: {error}", err=True)
+    click.echo(f"nankeen: {error}".replace("`nankeen ", f"`{PROGRAM} "), err=True)
 
 
 def wants_json(words: Sequence[str]) -> bool:

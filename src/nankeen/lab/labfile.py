@@ -40,7 +40,7 @@ CONTAINERS = 16
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
-_NAME_RULE = "at most 20 lower-case letters, digits and inner hyphens are allowed"
+_NAME_RULE = "at most 20 lower-case letters, digits and inner hyphens"
 _MTUS = range(576, 65536)
 
 
