@@ -6,6 +6,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,9 @@ class Client:
             env=environment,
         )
         output, errors = await process.communicate(stdin)
+        if process.stdin is not None:  # a client that ends before it has read all: nobody else looks at that error
+            with suppress(BrokenPipeError, ConnectionResetError):
+                await process.stdin.wait_closed()
         assert process.returncode is not None
         return Executed(process.returncode, output, errors)
 
