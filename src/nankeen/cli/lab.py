@@ -213,6 +213,8 @@ def _print_report(report: Any) -> None:  # noqa: ANN401 (nankeen.lab.status is i
     for node in report.nodes:
         for difference in node.differences or ():
             click.echo(f"  {node.name}: {difference}")
+        for note in node.notes:
+            click.echo(f"  {node.name} {note}")
     pods = [(pod.name, pod.node, " ".join(pod.addresses), " ".join(pod.containers)) for pod in report.pods]
     click.echo()
     _table(("POD", "NODE", "ADDRESS", "CONTAINERS"), pods)

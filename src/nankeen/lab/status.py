@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nankeen.agent import instep, status
@@ -12,6 +13,7 @@ from nankeen.lab import places
 from nankeen.lab.control import ask
 from nankeen.lab.lab import Lab, LabNode, LabPod
 from nankeen.model.errors import NankeenError
+from nankeen.model.printable import printable
 from nankeen.registry import Snapshot
 from nankeen.registry.sqlite import SqliteRegistry
 
@@ -29,6 +31,8 @@ class NodeStatus:
     peers: int
     differences: tuple[str, ...] | None = None
     """The changes that would bring its kernel to the desired state; None where that was not looked at."""
+    notes: tuple[str, ...] = ()
+    """What its agent says of itself: peers that it refuses, changes that the kernel refused, what it repaired."""
 
     @property
     def holds(self) -> bool:
@@ -100,7 +104,19 @@ def _node(node: LabNode, snapshot: Snapshot | None, found: list[str] | None, *, 
         agent=agent,
         peers=told.peers if isinstance(told, Status) else 0,
         differences=None if found is None else tuple(found),
+        notes=tuple(_notes(told)) if isinstance(told, Status) else (),
     )
+
+
+def _notes(told: Status) -> Iterator[str]:
+    for other, reason in told.rejected.items():
+        yield f"refuses {printable(other)}: {printable(reason)}"
+    for refusal in told.refused:
+        yield f"the kernel refused {refusal}"
+    if told.pending:
+        yield f"stays with the configuration before: {told.pending}"
+    if told.repaired:
+        yield f"repaired what somebody else changed: {told.repaired}"
 
 
 def _differences(node: LabNode, snapshot: Snapshot) -> tuple[str, ...]:
