@@ -22,6 +22,8 @@ from nankeen.registry.sqlite_reader import SqliteReader, parse_config
 
 BURST_INTERVAL = 0.03
 """Least seconds between two snapshots of a watch: a change alone comes at once, those of a burst come together."""
+LONGEST_PAUSE = 0.15
+"""Most seconds between them: whoever takes long over a snapshot, on a busy machine, is told of more at a time."""
 
 
 def create(path: Path, config_text: str) -> None:
@@ -104,8 +106,9 @@ class SqliteRegistry:
                 if told is None or _differ(told, snapshot):
                     told = snapshot
                     yield snapshot
+                pause = min(max(BURST_INTERVAL, 3 * (time.monotonic() - looked)), LONGEST_PAUSE)
                 await doorbell.wait(reader.next_expiry - self._clock())
-                await asyncio.sleep(looked + BURST_INTERVAL - time.monotonic())
+                await asyncio.sleep(looked + pause - time.monotonic())
 
     def close(self) -> None:
         self._file.close()
