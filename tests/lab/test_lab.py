@@ -245,6 +245,15 @@ def test_a_namespace_that_has_a_labs_name_already_is_left_alone(someone: Runner)
         subprocess.run(["ip", "netns", "delete", f"{name}-node1"], check=True)
 
 
+def test_a_backend_that_the_kernel_lacks_is_named_and_nothing_is_left(someone: Runner) -> None:
+    name = someone.name()
+    returned, _, err = someone.run("up", "--name", name, "--backend", "wireguard")
+    if returned == 0:
+        pytest.skip("this kernel has WireGuard")
+    assert "nankeen: the kernel has no wireguard: load the module `wireguard`, or choose another backend\n" in err
+    assert name not in {lab["name"] for lab in someone.json("list")}
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -14,7 +14,10 @@ from ipaddress import ip_interface
 from itertools import count
 from typing import Any
 
+from nankeen.agent.join import configured
+from nankeen.kernel import ability
 from nankeen.kernel.namespace import Namespace
+from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.lab import nodes, places, pods, record, runtime, sharing, status, underlay
 from nankeen.lab.forks import Job, last_words
 from nankeen.lab.lab import Lab, LabNode, LabPod
@@ -39,6 +42,8 @@ class Cluster:
 
     def build(self, topology: Topology, progress: Progress) -> None:
         """Builds it all; the record says so at the end. Raises `NankeenError` and `OSError`."""
+        with NetlinkSocket() as socket:  # said now, and not when every agent has waited for it
+            configured(topology.network, partial(ability.lacking, socket))
         asyncio.run(self._prepare_registry(topology))
         progress(f"underlay: {_count(topology.switches, 'switch', 'switches')}, {_count(topology.nodes, 'node')}")
         networks = underlay.build(topology, lambda member: self.lab.member(member).namespaces.network.name)
