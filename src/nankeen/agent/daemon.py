@@ -157,7 +157,7 @@ class Agent:
             prepared = replace(await self._prepare(snapshot.config, running), standing=_standing(before, remembered))
             membership = prepared.with_lease(lease)
             _log.warning("the registry is away: the node starts with the leases it remembers")
-        means.claim |= join.left_behind(remembered, membership.fabric.node)
+        means.claim |= join.left_behind(remembered, prepared)
         await means.companions.begin(membership.fabric.backends, membership.fabric.node)
         self._belong(membership)
         return membership, snapshot

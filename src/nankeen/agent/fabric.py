@@ -18,8 +18,10 @@ from nankeen.backend.routing import RouteTable
 from nankeen.backend.traffic import TrafficOptions, desired_firewall
 from nankeen.model.address import HardwareAddress
 from nankeen.model.diff import Claim
+from nankeen.model.errors import ConfigError
 from nankeen.model.firewall import Firewall
 from nankeen.model.lease import Lease
+from nankeen.model.netconf import WHERE
 from nankeen.model.state import Link, Object, State, Vxlan
 from nankeen.pods.network import BRIDGE, bridge_state
 
@@ -41,10 +43,14 @@ class Fabric:
     _gate: Gate = field(init=False)
 
     def __post_init__(self, standing: Iterable[Lease]) -> None:
-        self._own = State([
-            *(item for backend in self.backends for item in backend.state(self.node, ())),
-            *bridge_state(self.node.subnets, self.mtu, address=self.bridge),
-        ])  # fmt: skip
+        """Raises `ConfigError` where a backend cannot be used on this node, or two of them not beside each other."""
+        own = [item for backend in self.backends for item in backend.state(self.node, ())]
+        try:
+            self._own = State([*own, *bridge_state(self.node.subnets, self.mtu, address=self.bridge)])
+        except ValueError as error:
+            raise ConfigError(
+                f"of two backends, {error}", where=WHERE, remedy="name those that have nothing in common"
+            ) from error
         self.state = self._own
         self._gate = Gate(self.backends, self.node, standing)
 

@@ -18,11 +18,12 @@ from nankeen.backend.routing import RouteTable
 from nankeen.kernel.ability import lack
 from nankeen.model import subnetenv
 from nankeen.model.address import HardwareAddress, IPNetwork
-from nankeen.model.diff import NOTHING, Claim
+from nankeen.model.diff import Claim
 from nankeen.model.errors import ConfigError, InputError, KernelError
 from nankeen.model.lease import Lease, Offer
+from nankeen.model.leasevalue import MOST_OFFERS
 from nankeen.model.netconf import BackendConfig, NetworkConfig
-from nankeen.model.state import State
+from nankeen.model.state import PROTOCOL_NANKEEN, Route, State
 from nankeen.model.subnetenv import SubnetEnv
 from nankeen.pods.network import BRIDGE
 from nankeen.registry import Registry
@@ -75,10 +76,31 @@ def configured(config: NetworkConfig, lacking: Lacking) -> tuple[Running, ...]:
 
 def kept(before: Sequence[Running], wanted: Sequence[Running], node: Node) -> tuple[Running, ...]:
     """Those of the backends before that can stand beside the wanted ones, so that nobody loses a packet while the
-    cluster moves. One that needs a device of the same name cannot: it is replaced in place.
+    cluster moves, as many as a lease can tell of. One that needs a device of the same name cannot, or a route to the
+    same place: it is replaced in place. One that does not carry the families of today is given up.
     """
-    taken = frozenset[str]().union(*(run.backend.devices(node) for run in wanted))
-    return tuple(run for run in before if run not in wanted and not run.backend.devices(node) & taken)
+    running = list(wanted)
+    for run in before[: MOST_OFFERS + 1]:
+        if run not in running and len(running) <= MOST_OFFERS and _can_join(run.backend, running, node):
+            running.append(run)
+    return tuple(running[len(wanted) :])
+
+
+def _can_join(backend: Backend, running: Sequence[Running], node: Node) -> bool:
+    taken = frozenset[str]().union(*(run.backend.devices(node) for run in running))
+    try:
+        if backend.devices(node) & taken:
+            return False
+        _try([*(run.backend for run in running), backend], node)
+    except ConfigError:
+        return False
+    return True
+
+
+def _try(backends: Sequence[Backend], node: Node) -> None:
+    """Raises `ConfigError` where these backends cannot be used on the node, beside each other."""
+    devices = frozenset[str]().union(*(backend.devices(node) for backend in backends))
+    Fabric(tuple(backends), replace(node, subnets=node.networks, hardware=hardware(node.name, devices, State())))
 
 
 def describe(
@@ -112,7 +134,9 @@ class Prepared:
     running: tuple[Running, ...]
     node: Node
     bridge: HardwareAddress | None
-
+    """That of the pods' bridge, where one stands already."""
+    trodden: frozenset[str] = frozenset()
+    """The devices that routes of ours lead by already."""
     standing: tuple[Lease, ...] = ()
     """The peers until now: see `nankeen.backend.admission.Gate`."""
 
@@ -140,8 +164,11 @@ def prepare(
     """
     wanted = configured(config, lacking)
     node = describe(settings, config, wanted, observed, current)
+    _try([run.backend for run in wanted], node)
     running = (*wanted, *kept(before, wanted, node))
-    return Prepared(config, running, describe(settings, config, running, observed, current), bridge_address(observed))
+    node = describe(settings, config, running, observed, current)
+    trodden = frozenset(route.device for route in observed.of(Route) if route.protocol == PROTOCOL_NANKEEN)
+    return Prepared(config, running, node, bridge_address(observed), trodden - {""})
 
 
 async def announce(settings: Settings, registry: Registry, prepared: Prepared) -> Membership:
@@ -171,12 +198,15 @@ def ran(remembered: Remembered | None) -> tuple[Running, ...]:
     return tuple(found)
 
 
-def left_behind(remembered: Remembered | None, node: Node) -> Claim:
-    """What an earlier agent of this node may have left in the kernel, also by a configuration that has changed."""
+def left_behind(remembered: Remembered | None, prepared: Prepared) -> Claim:
+    """What an earlier agent of this node may have left in the kernel, also by a configuration that has changed, or by
+    another underlay.
+    """
+    claim = Claim(underlays=prepared.trodden)
     if remembered is None:
-        return NOTHING
-    former = replace(node, networks=remembered.snapshot.config.networks)
-    claim = Claim(networks=frozenset(former.networks))
+        return claim
+    former = replace(prepared.node, networks=remembered.snapshot.config.networks)
+    claim |= Claim(networks=frozenset(former.networks))
     for run in ran(remembered):
         with suppress(ConfigError):
             claim |= backends.claim(run.backend, former)

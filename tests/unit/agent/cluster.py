@@ -82,10 +82,10 @@ def lease(number: int, names: Sequence[str], mode: str, *, version: int = 0, off
     base = {4: f"192.168.{int(off_link)}.{number + 40 * version}", 6: f"fd99:0:0:{int(off_link)}::{number}{version}"}
     first, *others = names
     endpoints = tuple(
-        Endpoint(subnet(number, family), Reach(ip_address(base[family]), data(first, number, version)))
+        Endpoint(subnet(number, family), Reach(ip_address(base[family]), announcement(first, number, version)))
         for family in MODES[mode]
     )
-    offers = tuple(Offer(announced(name), (data(name, number, version),) * len(endpoints)) for name in others)
+    offers = tuple(Offer(announced(name), (announcement(name, number, version),) * len(endpoints)) for name in others)
     return Lease(f"node{number}", announced(first), endpoints, None, offers)
 
 
@@ -94,7 +94,7 @@ def announced(name: str) -> str:
     return "" if kind == "alloc" else kind
 
 
-def data(name: str, number: int, version: int = 0) -> str | None:
+def announcement(name: str, number: int, version: int = 0) -> str | None:
     """What a peer's lease tells for that backend."""
     match BACKENDS[name]["Type"]:
         case "vxlan":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import example, given, settings
@@ -17,7 +19,7 @@ from nankeen.model.lease import Lease
 from nankeen.model.leasevalue import LONGEST, decode, encode, key, parse_key
 from nankeen.model.printable import LONGEST_NAME, printable
 from nankeen.model.state import State
-from tests.unit.agent.cluster import BACKENDS, CASES, OUR_VTEP, data, fabric, lease
+from tests.unit.agent.cluster import BACKENDS, CASES, OUR_VTEP, announcement, fabric, lease
 
 SUBNETS = [
     "10.244.9.0-24", "10.244.1.0-24", "10.244.2.0-24", "10.244.2.128-25", "10.244.2.0-23", "10.244.0.0-16",
@@ -40,7 +42,8 @@ junk = st.recursive(
     max_leaves=5,
 )
 addresses = st.sampled_from(ADDRESSES) | junk
-told = st.sampled_from([json.loads(data(name, number) or "null") for name in BACKENDS for number in (2, 9)]) | junk
+right = [json.loads(announcement(name, number) or "null") for name in BACKENDS for number in (2, 9)]
+told = st.sampled_from(right) | junk
 told |= st.fixed_dictionaries(
     {"VNI": st.sampled_from([1, 7, -1, 1 << 24, "1", 1.0]), "VtepMAC": st.sampled_from(VTEPS)},
     optional={"PublicKey": st.sampled_from(["", "A" * 44, "A" * 43 + "="]) | junk, "Port": st.integers(-1, 70_000)},
@@ -53,6 +56,22 @@ values = st.fixed_dictionaries(
 ).map(json.dumps)
 texts = values | st.text(max_size=40) | st.binary(max_size=40) | st.integers(0, 1200).map(lambda deep: "[" * deep)
 rows = st.tuples(st.sampled_from(NAMES) | st.text(max_size=12), st.sampled_from(SUBNETS) | st.text(max_size=20), texts)
+
+
+def claims(name: str, mode: str) -> st.SearchStrategy[tuple[str, str, str]]:
+    """Leases that are right by themselves, and claim something of `node2`, of this node or of nobody."""
+    whose = st.sampled_from([1, 2, 9])
+    return st.builds(partial(claim, name, mode), st.sampled_from(["attacker", "zzz"]), whose, whose, whose)
+
+
+def claim(name: str, mode: str, node: str, subnets: int, reached_at: int, told: int) -> tuple[str, str, str]:
+    parts = [lease(number, [name], mode).endpoints for number in (subnets, reached_at, told)]
+    endpoints = tuple(
+        replace(endpoint, reach=replace(reach.reach, data=tells.reach.data))
+        for endpoint, reach, tells in zip(*parts, strict=True)
+    )
+    made = replace(lease(subnets, [name], mode), node=node, endpoints=endpoints)
+    return node, key(made.subnets), encode(made)
 
 
 def read(rows: list[tuple[str, str, str | bytes]]) -> tuple[dict[str, Lease], dict[str, str]]:
@@ -68,8 +87,9 @@ def read(rows: list[tuple[str, str, str | bytes]]) -> tuple[dict[str, Lease], di
 
 @pytest.mark.parametrize("name, mode", CASES)
 @settings(max_examples=15, deadline=None)
-@given(drawn=st.lists(rows, min_size=1, max_size=12))
-def test_law_no_lease_harms_a_peer_that_stands(name: str, mode: str, drawn: list[tuple[str, str, str | bytes]]) -> None:
+@given(data=st.data())
+def test_law_no_lease_harms_a_peer_that_stands(name: str, mode: str, data: st.DataObject) -> None:
+    drawn = data.draw(st.lists(rows | claims(name, mode), min_size=1, max_size=12))
     good = [lease(number, [name], mode) for number in (2, 3)]
     here = fabric(name, mode)
     here.update(good)
