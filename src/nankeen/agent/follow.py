@@ -24,7 +24,7 @@ from nankeen.cni import install
 from nankeen.kernel.monitor import Event, Monitor
 from nankeen.kernel.observe import observe
 from nankeen.model import subnetenv
-from nankeen.model.errors import InputError, KernelError, LeaseError, RegistryError
+from nankeen.model.errors import ConfigError, InputError, KernelError, LeaseError, RegistryError
 from nankeen.model.netconf import NetworkConfig
 from nankeen.model.state import Address, Link, Route, State, Sysctl
 from nankeen.pods.network import PodNetwork
@@ -99,19 +99,19 @@ class Follower:
 
     async def _watch(self) -> None:
         """Takes on the leases as they change; the registry may go away and come back meanwhile."""
-        away = False
+        away = ""
         while True:
             try:
                 async with aclosing(self._means.registry.watch()) as snapshots:
                     async for snapshot in snapshots:
                         if away:
                             _log.info("the registry is back")
-                        away = False
+                        away = ""
                         self._take(snapshot)
-            except RegistryError as error:
-                if not away:
+            except (RegistryError, ConfigError) as error:
+                if str(error) != away:
                     _log.error("the registry is away, the fabric stays as it is: %s", error)
-                away = True
+                away = str(error)
             await asyncio.sleep(RETRY_SECONDS)
 
     def _take(self, snapshot: Snapshot) -> None:

@@ -82,7 +82,7 @@ class Means:
 
     def not_ready(self, what: str, error: Exception) -> None:
         """Tells, once, what keeps the agent from being ready."""
-        if str(error) != self.status.reason:
+        if printable(str(error)) != self.status.reason:
             _log.error("no %s: %s", what, error)
             self.plugin.not_ready(str(error))
-            self.tell(ready=False, reason=str(error))
+            self.tell(ready=False, reason=printable(str(error)))

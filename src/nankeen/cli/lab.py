@@ -20,6 +20,9 @@ from nankeen.model.errors import InputError
 
 FAMILIES = {"ipv4": (Family.IPV4,), "ipv6": (Family.IPV6,), "dual": (Family.IPV4, Family.IPV6)}
 
+_LINES = 10
+"""Refused leases of a node that are printed one by one."""
+
 name_option = click.option("--name", default="lab", show_default=True, help="Which lab.")
 
 
@@ -211,6 +214,10 @@ def _print_report(report: Any) -> None:  # noqa: ANN401 (nankeen.lab.status is i
     click.echo()
     _table(("NODE", "UNDERLAY", "LEASE", "AGENT", "PEERS", "KERNEL"), rows)
     for node in report.nodes:
+        for refusal in node.rejected[:_LINES]:
+            click.echo(f"  {node.name} refuses the lease of {refusal}")
+        if len(node.rejected) > _LINES:
+            click.echo(f"  {node.name} refuses {len(node.rejected) - _LINES} more leases; --json names them all")
         for difference in node.differences or ():
             click.echo(f"  {node.name}: {difference}")
         for note in node.notes:

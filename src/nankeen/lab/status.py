@@ -29,6 +29,8 @@ class NodeStatus:
     agent: str
     """`ready`, or why it is not."""
     peers: int
+    rejected: tuple[str, ...] = ()
+    """Leases that its agent takes for no peers, and why."""
     differences: tuple[str, ...] | None = None
     """The changes that would bring its kernel to the desired state; None where that was not looked at."""
     notes: tuple[str, ...] = ()
@@ -103,6 +105,7 @@ def _node(node: LabNode, snapshot: Snapshot | None, found: list[str] | None, *, 
         lease=tuple(map(str, lease.subnets)) if lease else (),
         agent=agent,
         peers=told.peers if isinstance(told, Status) else 0,
+        rejected=tuple(f"{name}: {why}" for name, why in told.rejected.items()) if isinstance(told, Status) else (),
         differences=None if found is None else tuple(found),
         notes=tuple(_notes(told)) if isinstance(told, Status) else (),
     )
