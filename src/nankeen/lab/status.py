@@ -13,7 +13,6 @@ from nankeen.lab import places
 from nankeen.lab.control import ask
 from nankeen.lab.lab import Lab, LabNode, LabPod
 from nankeen.model.errors import NankeenError
-from nankeen.model.printable import printable
 from nankeen.registry import Snapshot
 from nankeen.registry.sqlite import SqliteRegistry
 
@@ -34,7 +33,7 @@ class NodeStatus:
     differences: tuple[str, ...] | None = None
     """The changes that would bring its kernel to the desired state; None where that was not looked at."""
     notes: tuple[str, ...] = ()
-    """What its agent says of itself: peers that it refuses, changes that the kernel refused, what it repaired."""
+    """What its agent says of itself besides: changes that the kernel refused, what it repaired."""
 
     @property
     def holds(self) -> bool:
@@ -112,8 +111,6 @@ def _node(node: LabNode, snapshot: Snapshot | None, found: list[str] | None, *, 
 
 
 def _notes(told: Status) -> Iterator[str]:
-    for other, reason in told.rejected.items():
-        yield f"refuses {printable(other)}: {printable(reason)}"
     for refusal in told.refused:
         yield f"the kernel refused {refusal}"
     if told.pending:
