@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -101,3 +101,21 @@ def test_law_a_lookup_finds_what_the_model_finds_in_any_order_of_the_routes(
     shuffled = RouteTable(sorted(found, key=lambda _: chance.random()))  # type: ignore[attr-defined]
     assert shuffled.next_hop(address) == looked_up(found, address)
     assert shuffled == RouteTable(found)
+
+
+@pytest.mark.parametrize(
+    "network, address, broadcast",
+    [
+        ("10.99.0.0/24", "10.99.0.255", True),
+        ("10.99.0.0/24", "10.99.0.0", True),
+        ("10.99.0.0/24", "10.99.0.1", False),
+        ("10.99.0.0/24", "10.98.0.255", False),
+        ("10.99.0.0/31", "10.99.0.1", False),
+        ("10.99.0.7/32", "10.99.0.7", False),
+        ("fd99::/64", "fd99::", False),
+    ],
+)
+def test_the_ends_of_an_on_link_network_are_no_stations(network: str, address: str, *, broadcast: bool) -> None:
+    assert RouteTable([Route(ip_network(network), "eth0")]).is_broadcast(ip_address(address)) is broadcast
+    by_router = RouteTable([Route(ip_network(network), "eth0", ip_address("10.99.1.1"))])
+    assert not by_router.is_broadcast(ip_address(address))
