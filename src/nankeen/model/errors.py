@@ -4,7 +4,8 @@
     ├── InputError        a value at the door: a file, a flag, a request, a registry's value
     │   └── ConfigError   the network configuration
     ├── RegistryError     the registry cannot be read or written
-    │   └── LeaseError    no lease can be had: the pool is used up, or the lease was lost
+    │   ├── LeaseError        no lease can be had: the pool is used up, or the lease was lost
+    │   └── RegistryConflict  somebody else wrote first: read again, and decide again
     ├── KernelError       the kernel refused, or cannot do, what was asked
     └── LabError          a lab cannot be built, found or taken down
 
@@ -40,6 +41,10 @@ class RegistryError(NankeenError):
 
 class LeaseError(RegistryError):
     """No lease can be had."""
+
+
+class RegistryConflict(RegistryError):  # noqa: N818  (what happened, not whose fault)
+    """What was to be written rests on a revision that is no longer the last."""
 
 
 class KernelError(NankeenError):

@@ -34,6 +34,17 @@ class Registry(Protocol):
     async def config(self) -> NetworkConfig:
         """The network configuration; raises `ConfigError` where it is missing or wrong."""
 
+    async def configuration(self) -> str:
+        """The network configuration as it is written, right or wrong; raises `ConfigError` where it is missing."""
+
+    async def configure(self, text: str, basis: int) -> None:
+        """Writes the network configuration, where nothing but times of expiry has changed since revision `basis` of a
+        snapshot; 0 stands for a registry whose configuration is missing or wrong, of which there is no snapshot.
+
+        Raises `ConfigError` where the text is none, and `RegistryConflict`, having written nothing, where something has
+        changed. A lease that does not fit it stays until its node asks anew.
+        """
+
     async def acquire(
         self,
         node: str,
@@ -54,7 +65,10 @@ class Registry(Protocol):
         """Gives the lease back; releasing one that is gone is no error."""
 
     async def reserve(self, node: str, subnets: Sequence[IPNetwork]) -> None:
-        """Keeps these subnets for that node, without expiry. Raises `LeaseError` where another holds one of them."""
+        """Keeps these subnets for that node, without expiry; none at all end its reservation.
+
+        Raises `LeaseError` where another holds one of them.
+        """
 
     async def snapshot(self) -> Snapshot:
         """The registry as it is now."""

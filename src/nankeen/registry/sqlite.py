@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlite3 import Connection
 
 from nankeen.model.address import Family, IPNetwork, family_of
-from nankeen.model.errors import InputError, LeaseError
+from nankeen.model.errors import ConfigError, InputError, LeaseError, RegistryConflict
 from nankeen.model.lease import LEASE_SECONDS, Endpoint, Lease, Offer, Reach
 from nankeen.model.leasevalue import decode, encode, key, parse_key
 from nankeen.model.netconf import NetworkConfig, Pool
@@ -18,7 +18,7 @@ from nankeen.registry import Snapshot
 from nankeen.registry.allocation import Taken, spans_of_keys
 from nankeen.registry.doorbell import Doorbell
 from nankeen.registry.sqlite_file import PATIENCE, SqliteFile, create_file
-from nankeen.registry.sqlite_reader import SqliteReader, parse_config
+from nankeen.registry.sqlite_reader import SqliteReader, config_text
 
 BURST_INTERVAL = 0.03
 """Least seconds between two snapshots of a watch: a change alone comes at once, those of a burst come together."""
@@ -61,6 +61,13 @@ class SqliteRegistry:
     async def config(self) -> NetworkConfig:
         return await self._file.read(_config)
 
+    async def configuration(self) -> str:
+        return await self._file.read(_written)
+
+    async def configure(self, text: str, basis: int) -> None:
+        NetworkConfig.parse(text)
+        await self._file.write(lambda table: self._configure(table, text, basis))
+
     async def set_config(self, text: str) -> None:
         """Gives the registry another configuration; raises `ConfigError` where the text is none.
 
@@ -90,7 +97,6 @@ class SqliteRegistry:
         await self._file.write(lambda table: table.execute("DELETE FROM lease WHERE node = ? AND key = ?", row))
 
     async def reserve(self, node: str, subnets: Sequence[IPNetwork]) -> None:
-        """As in the contract; no subnets at all end the node's reservation."""
         await self._file.write(lambda table: self._reserve(table, node, subnets))
 
     async def snapshot(self) -> Snapshot:
@@ -112,6 +118,16 @@ class SqliteRegistry:
 
     def close(self) -> None:
         self._file.close()
+
+    def _configure(self, table: Connection, text: str, basis: int) -> None:
+        (revision,) = table.execute("SELECT revision FROM registry").fetchone() or (0,)
+        changed = revision != basis if basis else _is_configured(table)
+        if changed:
+            raise RegistryConflict(
+                "has changed since it was read", where=str(self._file.path), remedy="read it again, then decide again"
+            )
+        if not table.execute("UPDATE registry SET config = ?", (text,)).rowcount:
+            table.execute("INSERT INTO registry VALUES (1, ?)", (text,))
 
     def _acquire(
         self,
@@ -196,9 +212,22 @@ class SqliteRegistry:
         table.execute("DELETE FROM lease WHERE expires <= ?", (self._clock(),))
 
 
-def _config(table: Connection) -> NetworkConfig:
+def _written(table: Connection) -> str:
+    """The configuration as it stands in the table. Raises `ConfigError` where there is none."""
     row = table.execute("SELECT config FROM registry").fetchone()
-    return parse_config(row and row[0])
+    return config_text(row and row[0])
+
+
+def _config(table: Connection) -> NetworkConfig:
+    return NetworkConfig.parse(_written(table))
+
+
+def _is_configured(table: Connection) -> bool:
+    try:
+        _config(table)
+    except ConfigError:
+        return False
+    return True
 
 
 def _leased(table: Connection, node: str) -> tuple[IPNetwork, ...]:

@@ -113,7 +113,7 @@ class SqliteReader:
     def _fold_config(self, text: object) -> None:
         self._config_text = text
         try:
-            self._config = parse_config(text)
+            self._config = NetworkConfig.parse(config_text(text))
             self._config_fault = None
         except ConfigError as error:
             self._config_fault = error
@@ -128,11 +128,11 @@ class SqliteReader:
         return Snapshot(self._config, leases, self._revision, rejected)
 
 
-def parse_config(text: object) -> NetworkConfig:
-    """The configuration in that column; raises `ConfigError`."""
-    if not isinstance(text, str):
-        raise ConfigError("the registry has no network configuration", remedy="set it")
-    return NetworkConfig.parse(text)
+def config_text(value: object) -> str:
+    """The configuration in that column, as it is written; raises `ConfigError` where there is none."""
+    if not isinstance(value, str):
+        raise ConfigError("the registry has no network configuration", remedy="set it by `nankeen config set FILE`")
+    return value
 
 
 def _lease(node: object, key: object, value: object, expires: object) -> Lease:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -25,6 +27,8 @@ class Cluster:
     client: Callable[[], Registry]
     """Opens the registry once more, as another agent would."""
     configure: Callable[[str], Awaitable[None]]
+    scribble: Callable[[str | None], Awaitable[None]]
+    """Writes whatever it is in the configuration's place, or takes it away: as somebody does who has a shell."""
 
 
 @asynccontextmanager
@@ -37,10 +41,15 @@ async def sqlite(path: Path) -> AsyncIterator[Cluster]:
         return clients[-1]
 
     try:
-        yield Cluster(client, client().set_config)
+        yield Cluster(client, client().set_config, partial(scribble, path / "registry.db"))
     finally:
         for each in clients:
             each.close()
+
+
+async def scribble(database: Path, text: str | None) -> None:
+    with closing(sqlite3.connect(database, isolation_level=None)) as shell:
+        shell.execute("UPDATE registry SET config = ?", (text,))
 
 
 KINDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Cluster]]] = {"sqlite": sqlite}

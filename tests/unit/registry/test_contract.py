@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, ip_network
 
 import pytest
 
-from nankeen.model.errors import LeaseError
+from nankeen.model.errors import ConfigError, LeaseError, RegistryConflict
 from nankeen.model.netconf import NetworkConfig
 from nankeen.registry import Registry
 from tests.unit.registry.conftest import CONFIG, DUAL, Cluster, reach
@@ -19,6 +19,68 @@ FOUR_SUBNETS = '{"Network":"10.5.0.0/16","SubnetMin":"10.5.1.0","SubnetMax":"10.
 
 async def test_the_configuration_is_the_one_it_was_made_with(registry: Registry) -> None:
     assert await registry.config() == NetworkConfig.parse(CONFIG)
+
+
+async def test_the_configuration_is_told_as_it_was_written(registry: Registry) -> None:
+    assert await registry.configuration() == CONFIG
+    spaced = CONFIG.replace(",", ",\n  ")
+    await registry.configure(spaced, (await registry.snapshot()).revision)
+    assert await registry.configuration() == spaced
+
+
+async def test_a_configuration_is_set_where_nothing_has_changed_since_the_snapshot(
+    cluster: Cluster, registry: Registry
+) -> None:
+    await registry.acquire("node1", "vxlan", ONE)
+    await registry.configure(DUAL, (await registry.snapshot()).revision)
+    assert await cluster.client().config() == NetworkConfig.parse(DUAL)
+
+
+async def test_a_configuration_is_not_set_where_a_node_has_joined_since_the_snapshot(registry: Registry) -> None:
+    basis = (await registry.snapshot()).revision
+    await registry.acquire("node1", "vxlan", ONE)
+    with pytest.raises(RegistryConflict):
+        await registry.configure(DUAL, basis)
+    assert await registry.configuration() == CONFIG
+
+
+async def test_of_two_who_set_the_configuration_from_one_snapshot_the_second_is_told(
+    cluster: Cluster, registry: Registry
+) -> None:
+    basis = (await registry.snapshot()).revision
+    await registry.configure(DUAL, basis)
+    with pytest.raises(RegistryConflict):
+        await cluster.client().configure(FOUR_SUBNETS, basis)
+    assert await registry.configuration() == DUAL
+
+
+async def test_a_configuration_is_not_set_as_the_first_where_there_is_one(registry: Registry) -> None:
+    with pytest.raises(RegistryConflict):
+        await registry.configure(DUAL, 0)
+    assert await registry.configuration() == CONFIG
+
+
+async def test_a_configuration_that_is_none_is_not_set(registry: Registry) -> None:
+    with pytest.raises(ConfigError):
+        await registry.configure('{"Network":"10.5.0.0/31"}', (await registry.snapshot()).revision)
+    assert await registry.configuration() == CONFIG
+
+
+async def test_a_configuration_that_is_missing_is_told_and_can_be_set(cluster: Cluster, registry: Registry) -> None:
+    await cluster.scribble(None)
+    with pytest.raises(ConfigError, match="no network configuration"):
+        await registry.configuration()
+    await registry.configure(DUAL, 0)
+    assert await registry.config() == NetworkConfig.parse(DUAL)
+
+
+async def test_a_configuration_that_is_wrong_is_told_as_it_is_and_can_be_replaced(
+    cluster: Cluster, registry: Registry
+) -> None:
+    await cluster.scribble("{")
+    assert await registry.configuration() == "{"
+    await registry.configure(DUAL, 0)
+    assert await registry.config() == NetworkConfig.parse(DUAL)
 
 
 async def test_a_lease_is_what_was_asked_for_on_a_subnet_of_the_pool(registry: Registry) -> None:
@@ -196,6 +258,13 @@ async def test_what_is_reserved_for_another_cannot_be_reserved(registry: Registr
     await registry.reserve("node1", [ip_network("10.5.50.0/24")])
     with pytest.raises(LeaseError, match="node1"):
         await registry.reserve("node2", [ip_network("10.5.50.0/24")])
+
+
+async def test_a_reservation_that_ends_leaves_the_subnet_to_others(registry: Registry) -> None:
+    await registry.reserve("node1", [ip_network("10.5.50.0/24")])
+    await registry.reserve("node1", [])
+    lease = await registry.acquire("node2", "vxlan", TWO, [ip_network("10.5.50.0/24")])
+    assert lease.subnets == (ip_network("10.5.50.0/24"),)
 
 
 async def test_all_clients_see_the_same(cluster: Cluster, registry: Registry) -> None:

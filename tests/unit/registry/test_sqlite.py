@@ -145,6 +145,14 @@ async def test_a_configuration_that_is_missing_is_told(registry: SqliteRegistry,
             await question
 
 
+async def test_a_configuration_whose_row_was_deleted_can_be_set_again(registry: SqliteRegistry, database: Path) -> None:
+    lease = await registry.acquire("node1", "vxlan", ONE)
+    with closing(sqlite3.connect(database, isolation_level=None)) as shell:
+        shell.execute("DELETE FROM registry")
+    await registry.configure(CONFIG, 0)
+    assert (await registry.snapshot()).leases == {"node1": lease}
+
+
 async def test_a_registry_that_was_closed_opens_again_at_the_next_question(registry: SqliteRegistry) -> None:
     lease = await registry.acquire("node1", "vxlan", ONE)
     registry.close()
