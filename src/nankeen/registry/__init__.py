@@ -26,6 +26,8 @@ class Snapshot:
     revision: int
     rejected: Mapping[str, str] = field(default_factory=dict)
     """Entries that are no lease, by key, with the reason. They hold up nobody else."""
+    reservations: Mapping[str, tuple[IPNetwork, ...]] = field(default_factory=dict)
+    """What is kept for which node, whether it leases that or not. A watch leaves it out: no packet depends on it."""
 
 
 class Registry(Protocol):

@@ -12,13 +12,13 @@ from sqlite3 import Connection
 from nankeen.model.address import Family, IPNetwork, family_of
 from nankeen.model.errors import ConfigError, InputError, LeaseError, RegistryConflict
 from nankeen.model.lease import LEASE_SECONDS, Endpoint, Lease, Offer, Reach
-from nankeen.model.leasevalue import decode, encode, key, parse_key
+from nankeen.model.leasevalue import decode, encode, key
 from nankeen.model.netconf import NetworkConfig, Pool
 from nankeen.registry import Snapshot
 from nankeen.registry.allocation import Taken, spans_of_keys
 from nankeen.registry.doorbell import Doorbell
 from nankeen.registry.sqlite_file import PATIENCE, SqliteFile, create_file
-from nankeen.registry.sqlite_reader import SqliteReader, config_text
+from nankeen.registry.sqlite_reader import SqliteReader, config_text, readable_key
 
 BURST_INTERVAL = 0.03
 """Least seconds between two snapshots of a watch: a change alone comes at once, those of a burst come together."""
@@ -233,13 +233,13 @@ def _is_configured(table: Connection) -> bool:
 def _leased(table: Connection, node: str) -> tuple[IPNetwork, ...]:
     """What the node leases, also when that expired; nothing where its row tells of no subnets."""
     row = table.execute("SELECT key FROM lease WHERE node = ?", (node,)).fetchone()
-    return _readable(row[0]) if row else ()
+    return readable_key(row[0]) if row else ()
 
 
 def _reserved(table: Connection, node: str) -> tuple[IPNetwork, ...]:
     """What is reserved for the node."""
     row = table.execute("SELECT key FROM reservation WHERE node = ?", (node,)).fetchone()
-    return _readable(row[0]) if row else ()
+    return readable_key(row[0]) if row else ()
 
 
 _OTHERS = """
@@ -258,16 +258,8 @@ def _taken_by_others(table: Connection, node: str) -> dict[Family, Taken]:
 def _holder(table: Connection, node: str, subnet: IPNetwork) -> tuple[str, tuple[IPNetwork, ...]]:
     """Who else holds part of a subnet that is taken, and what that is."""
     rows = table.execute(_OTHERS.format("node, key", "node, key"), {"node": node})
-    found = ((str(holder), _readable(text)) for holder, text in rows)
+    found = ((str(holder), readable_key(text)) for holder, text in rows)
     return next((holder, held) for holder, held in found if any(subnet.overlaps(other) for other in held))
-
-
-def _readable(text: object) -> tuple[IPNetwork, ...]:
-    """The subnets of a key. A row that is damaged holds nothing; snapshots tell of it."""
-    try:
-        return parse_key(text) if isinstance(text, str) else ()
-    except InputError:
-        return ()
 
 
 def _reach(pool: Pool, node: str, reaches: Sequence[Reach]) -> Reach:

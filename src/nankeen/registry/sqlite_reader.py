@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from nankeen.model.address import IPNetwork
 from nankeen.model.errors import ConfigError, InputError
 from nankeen.model.lease import Lease
 from nankeen.model.leasevalue import decode, parse_key
@@ -35,7 +36,8 @@ class SqliteReader:
     """Follows one registry.
 
     A renewal is silent: the lease stays the object it was, with the expiry it had, because nothing of the network
-    depends on when a lease would expire as long as it does not. Only a reader that is `exact` looks at every expiry.
+    depends on when a lease would expire as long as it does not. Only a reader that is `exact` looks at every expiry, and
+    at reservations.
     """
 
     clock: Callable[[], float]
@@ -49,6 +51,7 @@ class SqliteReader:
     _config_fault: ConfigError | None = None
     _leases: dict[str, Lease] = field(default_factory=dict)
     _rejected: dict[str, str] = field(default_factory=dict)
+    _reservations: dict[str, tuple[IPNetwork, ...]] = field(default_factory=dict)
 
     def read(self, connection: sqlite3.Connection) -> Snapshot:
         """The registry as it is now.
@@ -60,6 +63,7 @@ class SqliteReader:
         self._fold(delta)
         if self.exact:
             self._fold_expiries(connection)
+            self._reservations = _reservations(connection)
         self._connection = connection
         return self._snapshot(delta.expired)
 
@@ -125,7 +129,7 @@ class SqliteReader:
         if self._config_fault:
             rejected["config"] = str(self._config_fault)
         leases = {node: lease for node, lease in self._leases.items() if node not in expired}
-        return Snapshot(self._config, leases, self._revision, rejected)
+        return Snapshot(self._config, leases, self._revision, rejected, self._reservations)
 
 
 def config_text(value: object) -> str:
@@ -142,6 +146,19 @@ def _lease(node: object, key: object, value: object, expires: object) -> Lease:
     if not (expires is None or isinstance(expires, float)):
         raise InputError(f"{repr(expires)[:60]} is no time of expiry")
     return decode(value, parse_key(key), node, expires)
+
+
+def _reservations(connection: sqlite3.Connection) -> dict[str, tuple[IPNetwork, ...]]:
+    rows = connection.execute("SELECT node, key FROM reservation").fetchall()
+    return {_name(node): subnets for node, key in rows if (subnets := readable_key(key))}
+
+
+def readable_key(text: object) -> tuple[IPNetwork, ...]:
+    """The subnets of a key. One that is damaged holds nothing; snapshots tell of a lease that has such a key."""
+    try:
+        return parse_key(text) if isinstance(text, str) else ()
+    except InputError:
+        return ()
 
 
 def _names(rows: sqlite3.Cursor) -> set[str]:

@@ -247,6 +247,16 @@ async def test_a_reservation_alone_is_no_lease(registry: Registry) -> None:
     assert (await registry.snapshot()).leases == {}
 
 
+async def test_a_snapshot_tells_what_is_reserved_for_whom_also_when_it_is_leased(registry: Registry) -> None:
+    kept = (ip_network("10.5.50.0/24"),)
+    await registry.reserve("node1", kept)
+    assert (await registry.snapshot()).reservations == {"node1": kept}
+    await registry.acquire("node1", "vxlan", ONE)
+    assert (await registry.snapshot()).reservations == {"node1": kept}
+    await registry.reserve("node1", [])
+    assert (await registry.snapshot()).reservations == {}
+
+
 @pytest.mark.parametrize("wanted", ["10.5.50.0/24", "10.5.50.128/25", "10.5.48.0/22"])
 async def test_what_another_holds_cannot_be_reserved(registry: Registry, wanted: str) -> None:
     await registry.acquire("node1", "vxlan", ONE, [ip_network("10.5.50.0/24")])
