@@ -27,6 +27,7 @@ from nankeen.model.state import (
     State,
     Sysctl,
 )
+from nankeen.model.tunnel import TunnelPeer, TunnelSocket
 from nankeen.model.wireguard import WireguardDevice, WireguardPeer
 from nankeen.model.xfrm import REQID, XfrmPolicy
 
@@ -34,7 +35,7 @@ _BUILD_ORDER: dict[type[Object], int] = {
     kind: place
     for place, kind in enumerate([
         XfrmPolicy, Link, WireguardDevice, WireguardPeer, Sysctl, Address, ForwardingEntry, Neighbour, Route,
-        IkeSecret, IkeConnection, Hook,
+        IkeSecret, IkeConnection, TunnelSocket, TunnelPeer, Hook,
     ])
 }  # fmt: skip
 
@@ -117,9 +118,9 @@ class Claim:
                 return ours and self._inside(source) and self._inside(destination)
             case IkeConnection(local_subnet=source, remote_subnet=destination):
                 return self._inside(source) and self._inside(destination)
-            case IkeSecret() | Hook():
+            case IkeSecret() | Hook() | TunnelSocket() | TunnelPeer():
                 return True  # only our own are ever observed
-            case Sysctl() | WireguardDevice():
+            case _:  # settings, which stay as they are, and kinds that are only read
                 return False
 
     def _inside(self, network: IPNetwork) -> bool:

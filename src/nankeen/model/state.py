@@ -1,7 +1,7 @@
 """Kernel state as values: links, addresses, neighbours, forwarding entries, routes and sysctls.
 
 What only some backends have stands in modules of its own: WireGuard's devices and peers, IPsec's policies, and what is
-kept outside the kernel for a peer, IKE connections and commands.
+kept outside the kernel for a peer: IKE connections, commands, and what the udp backend's data path is told.
 
 Each object has an identity (what makes it the same object to the kernel) and content (the rest). `str()` of an object
 is the line that `ip`, `bridge` or `sysctl` prints for it. A field that is None in a desired object leaves the choice to
@@ -18,6 +18,8 @@ from typing import TypeVar, get_args
 from nankeen.model.address import HardwareAddress, IPAddress, IPInterface, IPNetwork
 from nankeen.model.hook import Hook
 from nankeen.model.ike import IkeConnection, IkeSecret
+from nankeen.model.observed import ObservedObject
+from nankeen.model.tunnel import TunnelPeer, TunnelSocket
 from nankeen.model.wireguard import WireguardDevice, WireguardPeer
 from nankeen.model.xfrm import XfrmPolicy
 
@@ -69,13 +71,23 @@ class Veth:
 
 
 @dataclass(frozen=True, slots=True)
+class Tun:
+    """A TUN device: what is sent by it, a process reads as IP packets (linux/if_tun.h, IFLA_TUN_*)."""
+
+    persistent: bool = True
+    """Whether it stays when no process has it open."""
+    multi_queue: bool = True
+    """Whether it may be open more than once: a process reads each queue by a descriptor of its own."""
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """A link of any other kind, by the kernel's name for it; "" for a physical device."""
 
     kind: str
 
 
-LinkKind = Vxlan | Ipip | Bridge | Veth | Device
+LinkKind = Vxlan | Ipip | Bridge | Veth | Tun | Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +104,8 @@ class Link:
     """The bridge it is a port of; "" for none."""
     txqlen: int | None = None
     """Length of the transmit queue in packets."""
+    gso_max_size: int | None = None
+    """Largest packet that is given to the device to be segmented, in bytes (IFLA_GSO_MAX_SIZE)."""
     carrier: bool | None = field(default=None, compare=False)
     """Whether its other end is there (IFF_LOWER_UP). It comes and goes by itself: two observations that differ in
     nothing else are equal.
@@ -113,6 +127,7 @@ class Link:
             and self.up == observed.up
             and self.master in (None, observed.master)
             and self.txqlen in (None, observed.txqlen)
+            and self.gso_max_size in (None, observed.gso_max_size)
         )
 
     def __str__(self) -> str:
@@ -126,6 +141,10 @@ class Link:
                 parts += ["gbp"] if vxlan.gbp else []
             case Ipip(local, remote):
                 parts += ["ipip", "remote", str(remote or "any"), "local", str(local or "any")]
+            case Tun(persistent, multi_queue):
+                parts += ["tun", "type", "tun", "pi", "off"]
+                parts += ["multi_queue"] if multi_queue else []
+                parts += ["persist", "on" if persistent else "off"]
             case Device(kind):
                 parts += [kind] if kind else []
             case kind:
@@ -290,9 +309,9 @@ class Sysctl:
 KernelObject = (
     Link | Address | Neighbour | ForwardingEntry | Route | Sysctl | WireguardDevice | WireguardPeer | XfrmPolicy
 )
-Object = KernelObject | IkeConnection | IkeSecret | Hook
+Object = KernelObject | IkeConnection | IkeSecret | Hook | TunnelSocket | TunnelPeer | ObservedObject
 KERNEL: frozenset[type[Object]] = frozenset(get_args(KernelObject))
-"""The kinds that the kernel itself holds. The others are kept by a companion of their backend."""
+"""The kinds that may be desired of the kernel itself. The others are kept by a companion of their backend, or only read."""
 _Kind = TypeVar("_Kind", bound=Object)
 
 
