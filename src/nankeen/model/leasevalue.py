@@ -70,10 +70,7 @@ def _encode_offer(lease: Lease, offer: Offer) -> str:
 
 def decode(text: str | bytes, subnets: Sequence[IPNetwork], node: str, expires: float | None) -> Lease:
     """The lease of `node` on `subnets` (those of its key) that the value tells of; raises `InputError`."""
-    if not 0 < len(node) <= LONGEST_NAME or not node.isprintable():
-        raise InputError(
-            f"{node[:60]!r} is no name of a node", remedy=f"it has 1 to {LONGEST_NAME} characters that can be printed"
-        )
+    check_name(node)
     where = f"lease of {node}"
     if len(text) > LONGEST:
         raise InputError(f"a value of {len(text)} characters", where=where, remedy=f"at most {LONGEST} are read")
@@ -87,6 +84,14 @@ def decode(text: str | bytes, subnets: Sequence[IPNetwork], node: str, expires: 
     families = [endpoint.family for endpoint in endpoints]
     offers = tuple(_offer(item, families, where) for item in fields.objects("Offers", MOST_OFFERS))
     return Lease(node, fields.string("BackendType"), endpoints, expires, offers)
+
+
+def check_name(node: str) -> None:
+    """Raises `InputError` where that can be no node's name."""
+    if not 0 < len(node) <= LONGEST_NAME or not node.isprintable():
+        raise InputError(
+            f"{node[:60]!r} is no name of a node", remedy=f"it has 1 to {LONGEST_NAME} characters that can be printed"
+        )
 
 
 def _offer(fields: Fields, families: Sequence[Family], where: str) -> Offer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from types import ModuleType
 from typing import Protocol
 
 from nankeen.model.address import IPNetwork
@@ -40,8 +41,8 @@ class Registry(Protocol):
         """The network configuration as it is written, right or wrong; raises `ConfigError` where it is missing."""
 
     async def configure(self, text: str, basis: int) -> None:
-        """Writes the network configuration, where nothing but times of expiry has changed since revision `basis` of a
-        snapshot; 0 stands for a registry whose configuration is missing or wrong, of which there is no snapshot.
+        """Writes the network configuration, where it and the leases are as they were at revision `basis` of a snapshot,
+        but for times of expiry; 0 stands for a configuration that is missing or wrong: of that there is no snapshot.
 
         Raises `ConfigError` where the text is none, and `RegistryConflict`, having written nothing, where something has
         changed. A lease that does not fit it stays until its node asks anew.
@@ -90,9 +91,24 @@ def open_registry(address: str) -> Registry:
 
     A module of the table has `open_at(rest) -> Registry`, where `rest` is what follows `scheme://`.
     """
+    module, rest = _find(address)
+    registry: Registry = module.open_at(rest)
+    return registry
+
+
+def make_registry(address: str, config: str) -> bool:
+    """Makes the registry at an address, with that configuration, where none is there yet; whether it did.
+
+    Only an embedded registry has to be made: its module has `make_at(rest, config) -> bool`. Raises `ConfigError`,
+    `InputError` and `RegistryError`.
+    """
+    module, rest = _find(address)
+    return hasattr(module, "make_at") and bool(module.make_at(rest, config))
+
+
+def _find(address: str) -> tuple[ModuleType, str]:
     scheme, separator, rest = address.partition("://")
     if not separator or scheme not in _MODULES:
         known = ", ".join(f"{name}://" for name in _MODULES)
         raise InputError(f"{address!r} is not the address of a registry", remedy=f"it begins with one of: {known}")
-    registry: Registry = import_module(_MODULES[scheme]).open_at(rest)
-    return registry
+    return import_module(_MODULES[scheme]), rest

@@ -45,6 +45,17 @@ class Taken:
         first, last = _span(network)
         return bisect_right(self._firsts, last) - bisect_left(self._lasts, first)
 
+    def held(self, pool: Pool) -> int:
+        """How many subnets of the pool are not free, in whole or in part."""
+        size = 1 << (pool.family.bits - pool.subnet_length)
+        counted, last_slot = int(pool.first.network_address) // size - 1, int(pool.last.network_address) // size
+        held = 0
+        for first, last in zip(self._firsts, self._lasts, strict=True):
+            begin, end = max(first // size, counted + 1), min(last // size, last_slot)
+            if begin <= end:
+                held, counted = held + end - begin + 1, end
+        return held
+
     def first_free(self, pool: Pool) -> IPNetwork | None:
         """The lowest subnet of the pool that is not taken, or None. One pass over what is taken."""
         size = 1 << (pool.family.bits - pool.subnet_length)

@@ -17,6 +17,7 @@ from nankeen.model.netconf import NetworkConfig, Pool
 from nankeen.registry import Snapshot
 from nankeen.registry.allocation import Taken, spans_of_keys
 from nankeen.registry.doorbell import Doorbell
+from nankeen.registry.sqlite_faults import unreachable
 from nankeen.registry.sqlite_file import PATIENCE, SqliteFile, create_file
 from nankeen.registry.sqlite_reader import SqliteReader, config_text, readable_key
 
@@ -39,6 +40,19 @@ def create(path: Path, config_text: str) -> None:
 def open_at(rest: str) -> SqliteRegistry:
     """The registry at `sqlite://{rest}`: the path of its file."""
     return SqliteRegistry(Path(rest))
+
+
+def make_at(rest: str, config_text: str) -> bool:
+    """Makes the registry at `sqlite://{rest}`, and its directory, where there is no such file; whether it did."""
+    path = Path(rest)
+    try:
+        path.parent.mkdir(mode=0o755, exist_ok=True)
+        if path.exists():
+            return False
+    except OSError as error:
+        raise unreachable(path, error) from error
+    create(path, config_text)
+    return True
 
 
 class SqliteRegistry:

@@ -53,7 +53,9 @@ def unreachable(path: Path, error: OSError) -> RegistryError:
             "the directory does not exist", where=str(path), remedy=f"make {path.parent}, or correct the path"
         )
     if isinstance(error, FileNotFoundError):
-        return RegistryError("does not exist", where=str(path), remedy="make the registry first, or correct the path")
+        return RegistryError(
+            "does not exist", where=str(path), remedy="make it by `nankeen config set FILE`, or correct the path"
+        )
     reason = (error.strerror or str(error)).lower()
     return RegistryError(
         f"cannot be used: {reason}", where=str(path), remedy="check the owner and mode of the file and its directory"

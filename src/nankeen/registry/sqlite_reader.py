@@ -36,8 +36,8 @@ class SqliteReader:
     """Follows one registry.
 
     A renewal is silent: the lease stays the object it was, with the expiry it had, because nothing of the network
-    depends on when a lease would expire as long as it does not. Only a reader that is `exact` looks at every expiry, and
-    at reservations.
+    depends on when a lease would expire as long as it does not. Only a reader that is `exact` looks at every expiry,
+    and at reservations.
     """
 
     clock: Callable[[], float]

@@ -87,3 +87,9 @@ def test_law_a_key_holds_what_it_names_and_a_damaged_one_nothing(key: str) -> No
         named = ()
     found = [(family, span) for family, spans in spans_of_keys([key]).items() for span in spans]
     assert found == [(family_of(one), (int(one[0]), int(one[-1]))) for one in named]
+
+
+@given(st.lists(NEARBY, max_size=30))
+def test_what_is_held_of_a_pool_is_what_is_not_free(taken: list[IPv4Network]) -> None:
+    held = [subnet for subnet in POOL if any(subnet.overlaps(other) for other in taken)]
+    assert Taken(taken).held(POOL) == len(held)
