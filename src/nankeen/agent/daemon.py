@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
-from nankeen.agent import join, lastknown, log
+from nankeen.agent import health, join, lastknown, log
 from nankeen.agent.follow import RETRY_SECONDS, Follower, Rejoin
 from nankeen.agent.join import Membership, Prepared, Running
 from nankeen.agent.lastknown import Remembered
@@ -36,7 +36,7 @@ _log = logging.getLogger("nankeen.agent")
 
 def run(settings: Settings) -> int:
     """Runs an agent until SIGTERM or SIGINT; returns the exit status: 0 when it was told to stop."""
-    log.start()
+    log.start(settings.log_level)
     failure: BaseException | None = None
     try:
         asyncio.run(_run(settings))
@@ -63,7 +63,10 @@ async def _live(settings: Settings) -> None:
         with NetlinkSocket() as socket:
             means = Means(settings, registry, socket)
             with closing(means.guard):
-                await Agent(means).live()
+                try:
+                    await Agent(means).live()
+                finally:
+                    means.manager.stopping()
     finally:
         registry.close()
 
@@ -76,12 +79,17 @@ class Agent:
 
     async def live(self) -> None:
         """Until cancelled."""
-        with listening(self._means.settings.socket) as listener:
+        settings = self._means.settings
+        with listening(settings.socket) as listener:
             self._means.tell()  # only now: another agent of this node may tell its own state there
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(serve(listener, self._means.plugin), name="cni server")
                 tasks.create_task(self._means.guard.keep(), name="packet filter")
                 tasks.create_task(self._means.companions.keep(), name="companions")
+                if settings.health_port:
+                    probes = health.listen(settings.health_address, settings.health_port)
+                    pages = health.pages(lambda: self._means.status, self._means.collectors)
+                    tasks.create_task(health.serve(probes, pages), name="probes")
                 await self._keep()
 
     async def _keep(self) -> None:
@@ -184,7 +192,7 @@ class Agent:
         subnets = tuple(map(str, membership.lease.subnets))
         backend = fabric.backends[0].announces
         _log.info("lease %s by %s on %s, MTU %d", " ".join(subnets), backend, fabric.node.underlay.device, fabric.mtu)
-        means.tell(backend=backend, subnets=subnets, mtu=fabric.mtu)
+        means.tell(backend=backend, subnets=subnets, mtu=fabric.mtu, expires=membership.lease.expires)
 
 
 def _standing(before: Membership | None, remembered: Remembered | None) -> tuple[Lease, ...]:

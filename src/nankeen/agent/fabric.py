@@ -7,7 +7,7 @@ kept until its lease says that it needs it no more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import InitVar, dataclass, field, replace
 from hashlib import blake2b
 
@@ -22,7 +22,7 @@ from nankeen.model.errors import ConfigError
 from nankeen.model.firewall import Firewall
 from nankeen.model.lease import Lease
 from nankeen.model.netconf import WHERE
-from nankeen.model.state import Link, Object, State, Vxlan
+from nankeen.model.state import Link, Object, Route, State, Sysctl, Vxlan
 from nankeen.pods.network import BRIDGE, bridge_state
 
 
@@ -37,6 +37,10 @@ class Fabric:
     """The hardware address of the pods' bridge, where one stands already."""
     standing: InitVar[Iterable[Lease]] = ()
     """Leases that were admitted before, in the order of their precedence: another fabric's `precedence`."""
+    bridged: bool = True
+    """Whether the pods' bridge is ours to make."""
+    blackhole: bool = False
+    """Whether packets for pods of the node that are not there are dropped."""
     state: State = field(init=False)
     """All of it."""
     _own: State = field(init=False)
@@ -46,13 +50,21 @@ class Fabric:
         """Raises `ConfigError` where a backend cannot be used on this node, or two of them not beside each other."""
         own = [item for backend in self.backends for item in backend.state(self.node, ())]
         try:
-            self._own = State([*own, *bridge_state(self.node.subnets, self.mtu, address=self.bridge)])
+            self._own = State([*own, *self._pods()])
         except ValueError as error:
             raise ConfigError(
                 f"of two backends, {error}", where=WHERE, remedy="name those that have nothing in common"
             ) from error
         self.state = self._own
         self._gate = Gate(self.backends, self.node, standing)
+
+    def _pods(self) -> Iterator[Object]:
+        """The node's own pods: the bridge they are on, or, where somebody else makes one, only that it forwards."""
+        for item in bridge_state(self.node.subnets, self.mtu, address=self.bridge):
+            if self.bridged or (isinstance(item, Sysctl) and item.device is None):
+                yield item
+        if self.blackhole:
+            yield from map(Route.blackhole_of, self.node.subnets)
 
     @property
     def mtu(self) -> int:
@@ -62,7 +74,7 @@ class Fabric:
     @property
     def claim(self) -> Claim:
         """What is the agent's to remove when it is not desired."""
-        claim = Claim(frozenset({BRIDGE}), frozenset(self.node.networks))
+        claim = Claim(frozenset({BRIDGE} if self.bridged else ()), frozenset(self.node.networks))
         for backend in self.backends:
             claim |= backends.claim(backend, self.node)
         return claim

@@ -32,8 +32,6 @@ from nankeen.pods.ports import is_loose, ports, replug
 from nankeen.pods.resize import resize
 from nankeen.registry import Snapshot
 
-RENEW_MARGIN = 3600.0
-"""Seconds before its expiry that a lease is renewed: flannel's 60 minutes."""
 RETRY_SECONDS = 1.0
 SETTLE_SECONDS = 0.05
 """How long to let further kernel events come before looking: somebody who deletes a device deletes much at once."""
@@ -145,9 +143,12 @@ class Follower:
             _log.info("pods have MTU %d now, they had %d", fabric.mtu, was)
         text = subnetenv.render(self._membership.config, node.subnets, fabric.mtu, ip_masq=settings.ip_masq)
         status.write_atomically(settings.subnet_file, text)
-        self._means.plugin.ready(PodNetwork(node.subnets, fabric.mtu, node.networks))
-        install.install_executable(settings.cni_bin_dir, socket=str(settings.socket))
-        install.install_conflist(settings.cni_conf_dir)
+        if settings.cni:
+            self._means.plugin.ready(PodNetwork(node.subnets, fabric.mtu, node.networks))
+            install.install_executable(settings.cni_bin_dir, socket=str(settings.socket))
+            install.install_conflist(settings.cni_conf_dir)
+        else:
+            self._means.plugin.not_ready("the agent was started without CNI")
         _log.info("ready, peers: %d", len(fabric.peers))
         self._means.tell(ready=True, reason="")
 
@@ -229,12 +230,14 @@ class Follower:
         """Renews the lease before it expires. A reservation does not."""
         lease = self._membership.lease
         while lease.expires is not None:
-            margin = min(RENEW_MARGIN, (lease.expires - time.time()) / 2)  # a short lease, too, has some time to live
+            wanted = self._means.settings.renew_margin
+            margin = min(wanted, (lease.expires - time.time()) / 2)  # a short lease, too, has some time to live
             due = lease.expires - margin * random.uniform(1, 1.1)  # noqa: S311  (spreads the renewals of many)
             while (left := due - time.time()) > 0:  # noqa: ASYNC110  (the clock may be set meanwhile)
                 await asyncio.sleep(min(left, 60))
             try:
                 lease = await self._means.registry.renew(lease)
+                self._means.tell(expires=lease.expires)
             except LeaseError as error:
                 raise Rejoin(str(error)) from error
             except RegistryError as error:

@@ -139,11 +139,14 @@ class Prepared:
     """The devices that routes of ours lead by already."""
     standing: tuple[Lease, ...] = ()
     """The peers until now: see `nankeen.backend.admission.Gate`."""
+    bridged: bool = True
+    blackhole: bool = False
 
     def fabric(self, subnets: tuple[IPNetwork, ...]) -> Fabric:
         """What the node's kernel shall hold when it has these subnets."""
         node = replace(self.node, subnets=subnets)
-        return Fabric(tuple(run.backend for run in self.running), node, self.bridge, self.standing)
+        running = tuple(run.backend for run in self.running)
+        return Fabric(running, node, self.bridge, self.standing, self.bridged, self.blackhole)
 
     def with_lease(self, lease: Lease) -> Membership:
         """What comes of it."""
@@ -168,7 +171,11 @@ def prepare(
     running = (*wanted, *kept(before, wanted, node))
     node = describe(settings, config, running, observed, current)
     trodden = frozenset(route.device for route in observed.of(Route) if route.protocol == PROTOCOL_NANKEEN)
-    return Prepared(config, running, node, bridge_address(observed), trodden - {""})
+    return Prepared(
+        *(config, running, node, bridge_address(observed), trodden - {""}),
+        bridged=settings.cni,
+        blackhole=settings.blackhole,
+    )
 
 
 async def announce(settings: Settings, registry: Registry, prepared: Prepared) -> Membership:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nankeen.agent import status
 from nankeen.agent.companions import Companions
 from nankeen.agent.fabric import Fabric
 from nankeen.agent.guard import Guard
+from nankeen.agent.notify import ServiceManager
 from nankeen.agent.reconcile import Reconciler
 from nankeen.agent.settings import Settings
 from nankeen.agent.status import Status
@@ -22,6 +23,11 @@ from nankeen.model.diff import NOTHING, Claim
 from nankeen.model.printable import LONGEST_NAME, printable
 from nankeen.pods.plugin import Plugin
 from nankeen.registry import Registry
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+    from nankeen.agent.metrics import Collector
 
 _LINES = 20
 """Refused leases that are logged one by one."""
@@ -43,6 +49,9 @@ class Means:
     claim: Claim = NOTHING
     """What has ever been ours since the agent started: what is not desired any more is removed."""
     status: Status = field(init=False)
+    manager: ServiceManager = field(init=False)
+    collectors: list[Collector] = field(init=False)
+    """What `/metrics` tells: whoever counts something adds his own."""
 
     def __post_init__(self) -> None:
         self.reconciler = Reconciler(self.socket)
@@ -51,6 +60,8 @@ class Means:
         self.companions = Companions(self.socket, places)
         self.plugin = Plugin(self.settings.pod_addresses)
         self.status = Status(self.settings.node)
+        self.manager = ServiceManager(os.environ.get("NOTIFY_SOCKET", ""))
+        self.collectors = [self._count]
 
     def tell(self, **news: Any) -> None:  # noqa: ANN401  (fields of Status)
         """Brings the status file up to date. Raises `OSError`."""
@@ -58,6 +69,7 @@ class Means:
         if told != self.status or not self.settings.status_file.exists():
             self.status = told
             status.write(self.settings.status_file, told)
+            self.manager.tell(ready=told.ready, status=str(told))
 
     def tell_progress(self, fabric: Fabric, damaged: Mapping[str, str], revision: int) -> None:
         """Tells how far the fabric stands; `damaged` are entries of the registry that are no leases."""
@@ -72,6 +84,11 @@ class Means:
             repaired=self.reconciler.repaired + self.guard.repaired,
             revision=revision,
         )
+
+    def _count(self) -> Iterable[Metric]:
+        from nankeen.agent.metrics import of_status  # noqa: PLC0415  (its library costs memory)
+
+        return of_status(self.status)
 
     @staticmethod
     def _tell_rejected(news: Mapping[str, str]) -> None:

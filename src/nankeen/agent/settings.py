@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from nankeen.agent.wish import DEFAULT_ROUTE, Wish
 from nankeen.backend.traffic import TrafficOptions
 from nankeen.cni.server import SOCKET
-from nankeen.model.address import IPNetwork
+from nankeen.model.address import IPAddress, IPNetwork
 
 SUBNET_FILE = Path("/run/flannel/subnet.env")
 STATUS_FILE = Path("/run/nankeen/status.json")
@@ -16,6 +18,10 @@ LEASE_FILE = Path("/var/lib/nankeen/leases.json")
 CNI_BIN_DIR = Path("/opt/cni/bin")
 CNI_CONF_DIR = Path("/etc/cni/net.d")
 CNI_DATA_DIR = Path("/var/lib/cni")
+AUDIT_SECONDS = 30.0
+ANY_ADDRESS = IPv4Address(0)
+RENEW_MARGIN = 3600.0
+"""Flannel's 60 minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +50,20 @@ class Settings:
     """Networks that see pods' own addresses."""
     forward_rules: bool = True
     """Whether iptables' FORWARD chain, where it is in use, is told to let pods' packets through."""
-    audit_seconds: float = 30.0
+    audit_seconds: float = AUDIT_SECONDS
     """How often the kernel is compared with what it should hold, news or no news."""
+    renew_margin: float = RENEW_MARGIN
+    """Seconds before its expiry that a lease is renewed."""
+    blackhole: bool = False
+    """Whether packets for pods of this node that are not there are dropped, not sent on by the default route."""
+    cni: bool = True
+    """Whether pods are attached here: by a bridge, and by way of CNI. Docker brings both itself."""
+    health_address: IPAddress = ANY_ADDRESS
+    """Where probes and `/metrics` are answered."""
+    health_port: int = 0
+    """Its TCP port; 0 for none."""
+    log_level: int = logging.INFO
+    """From which level on the log tells."""
 
     @property
     def pod_addresses(self) -> Path:

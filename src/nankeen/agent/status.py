@@ -33,6 +33,15 @@ class Status:
     """Why the newest network configuration is not followed; the node stays with the one before."""
     revision: int = 0
     """The registry's revision that the kernel was last made equal to."""
+    expires: float | None = None
+    """When the lease expires, in seconds since 1970; None for a reservation, and where there is no lease yet."""
+
+    def __str__(self) -> str:
+        """In one line for a person."""
+        if not self.ready:
+            return f"not ready: {self.reason}"
+        backend = f" by {self.backend}" if self.backend else ""
+        return f"ready: {' '.join(self.subnets)}{backend}, peers: {self.peers}"
 
 
 def write(path: Path, status: Status) -> None:

@@ -108,6 +108,8 @@ class Claim:
             case Address(device=device, interface=interface):
                 return device in self.devices and self._inside(interface.network)
             case Route(device=device, destination=destination, protocol=protocol):
+                if item.blackhole:
+                    return protocol == PROTOCOL_NANKEEN and self._inside(destination)
                 if device in self.devices:
                     return protocol != PROTOCOL_KERNEL and self._inside(destination)
                 return device in self.underlays and protocol == PROTOCOL_NANKEEN and self._inside(destination)

@@ -31,6 +31,8 @@ PROTOCOL_BOOT = 3
 """RTPROT_BOOT: what flannel's routes carry, and ours on our own devices, so that `ip route` prints the same line."""
 PROTOCOL_NANKEEN = 110
 """What our routes by the underlay carry. Their device is not ours: the number tells them from an administrator's."""
+BLACKHOLE_METRIC = 32767
+"""Behind every route that an interface address brings: those have 0, or, for IPv6, 256."""
 
 Identity = tuple[Hashable, ...]
 
@@ -234,17 +236,24 @@ class ForwardingEntry:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A unicast route. IPv6 routes have metric 1024 where none is given: the kernel's default."""
+    """A unicast route, or a blackhole. IPv6 routes have metric 1024 where none is given: the kernel's default."""
 
     destination: IPNetwork
     device: str
-    """Observed, "" where the route has several next hops: such a route is never ours."""
+    """Observed, "" where the route has several next hops: such a route is never ours. A blackhole has none."""
     gateway: IPAddress | None = None
     onlink: bool = False
     metric: int | None = None
     table: int = MAIN_TABLE
     protocol: int = PROTOCOL_BOOT
     source: IPAddress | None = None
+    blackhole: bool = False
+    """Whether packets are dropped. Of blackholes only our own are observed."""
+
+    @classmethod
+    def blackhole_of(cls, network: IPNetwork) -> Route:
+        """Drops what no other route to the network takes: it stands behind that of an interface address."""
+        return cls(network, "", metric=BLACKHOLE_METRIC, protocol=PROTOCOL_NANKEEN, blackhole=True)
 
     @property
     def priority(self) -> int:
@@ -263,14 +272,17 @@ class Route:
             and self.gateway == observed.gateway
             and self.onlink == observed.onlink
             and self.protocol == observed.protocol
+            and self.blackhole == observed.blackhole
             and self.source in (None, observed.source)
         )
 
     def __str__(self) -> str:
-        parts = ["default" if self.destination.prefixlen == 0 else str(self.destination)]
+        parts = ["blackhole"] if self.blackhole else []
+        parts += ["default" if self.destination.prefixlen == 0 else str(self.destination)]
         if self.gateway is not None:  # an IPv4 route may lead by an IPv6 next hop (RFC 5549)
             parts += ["via", *(["inet6"] * (self.gateway.version != self.destination.version)), str(self.gateway)]
-        parts += ["dev", self.device] if self.device else ["nexthop", "several"]
+        if not self.blackhole:
+            parts += ["dev", self.device] if self.device else ["nexthop", "several"]
         parts += ["table", str(self.table)] if self.table != MAIN_TABLE else []
         if self.protocol != PROTOCOL_BOOT:
             parts += ["proto", "kernel" if self.protocol == PROTOCOL_KERNEL else str(self.protocol)]

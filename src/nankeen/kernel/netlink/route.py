@@ -1,4 +1,4 @@
-"""RTM_*ROUTE: unicast routes (linux/rtnetlink.h).
+"""RTM_*ROUTE: unicast routes, and blackholes of our own (linux/rtnetlink.h).
 
 A route with several next hops is never ours: of it only that it has several is told.
 """
@@ -22,13 +22,13 @@ from nankeen.kernel.netlink.message import (
 )
 from nankeen.kernel.netlink.neighbour import ip_address
 from nankeen.model.address import IPAddress, IPNetwork
-from nankeen.model.state import Route
+from nankeen.model.state import PROTOCOL_NANKEEN, Route
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _DST, _OIF, _GATEWAY, _PRIORITY, _PREFSRC, _MULTIPATH, _TABLE, _VIA = 1, 4, 5, 6, 7, 9, 15, 18
 _RTVIA = struct.Struct("=H")
-_RTN_UNICAST = 1
+_RTN_UNICAST, _RTN_BLACKHOLE = 1, 6
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE = 0, 253, 255
 _ONLINK = 0x4
 _CLONED = 0x200
@@ -37,7 +37,8 @@ _TABLE_UNSPEC = 0
 
 def add(route: Route, indexes: Mapping[str, int]) -> bytes:
     """Adds the route or replaces the one of the same table, destination and metric."""
-    scope = _SCOPE_LINK if route.gateway is None and route.destination.version == 4 else _SCOPE_UNIVERSE
+    direct = route.gateway is None and route.destination.version == 4 and not route.blackhole
+    scope = _SCOPE_LINK if direct else _SCOPE_UNIVERSE
     flags = _ONLINK if route.onlink else 0
     body = _identify(route, indexes, scope, flags)
     if route.source is not None:
@@ -53,14 +54,16 @@ def _identify(route: Route, indexes: Mapping[str, int], scope: int, flags: int) 
     destination = route.destination
     family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
     table = route.table if route.table < 256 else _TABLE_UNSPEC
-    body = _RTMSG.pack(family, destination.prefixlen, 0, 0, table, route.protocol, scope, _RTN_UNICAST, flags)
+    kind = _RTN_BLACKHOLE if route.blackhole else _RTN_UNICAST
+    body = _RTMSG.pack(family, destination.prefixlen, 0, 0, table, route.protocol, scope, kind, flags)
     if destination.prefixlen:
         body += attribute(_DST, destination.network_address.packed)
     if table == _TABLE_UNSPEC:
         body += u32(_TABLE, route.table)
     if route.gateway is not None:
         body += _gateway(route.gateway, family)
-    body += u32(_OIF, indexes[route.device])
+    if not route.blackhole:
+        body += u32(_OIF, indexes[route.device])
     if route.priority:
         body += u32(_PRIORITY, route.priority)
     return body
@@ -78,12 +81,15 @@ def dump() -> bytes:
 
 
 def parse(body: bytes, names: Mapping[int, str]) -> Route | None:
-    """The unicast route that a message tells of; None for any other, and where its device has gone."""
+    """The unicast route, or blackhole of ours, that a message tells of; None for any other, and where its device has
+    gone.
+    """
     family, length, _, _, table, protocol, _, kind, flags = _RTMSG.unpack_from(body)
-    if kind != _RTN_UNICAST or flags & _CLONED:
+    blackhole = kind == _RTN_BLACKHOLE and protocol == PROTOCOL_NANKEEN
+    if (kind != _RTN_UNICAST and not blackhole) or flags & _CLONED:
         return None
     found = attributes(body, 12)
-    device = names.get(read_u32(found[_OIF])) if _OIF in found else "" if _MULTIPATH in found else None
+    device = "" if blackhole or _MULTIPATH in found else names.get(read_u32(found[_OIF])) if _OIF in found else None
     if device is None:
         return None
     gateway, source = found.get(_GATEWAY) or found.get(_VIA, b"")[_RTVIA.size :], found.get(_PREFSRC)
@@ -96,6 +102,7 @@ def parse(body: bytes, names: Mapping[int, str]) -> Route | None:
         table=read_u32(found[_TABLE]) if _TABLE in found else table,
         protocol=protocol,
         source=ip_address(source) if source else None,
+        blackhole=blackhole,
     )
 
 
