@@ -5,12 +5,14 @@ by round; what counts is the ratio of the medians. Absolute numbers stand beside
 machine's.
 """
 
-from bench import acquire, decisions, p1, p2, p5, p7, p8, p9, p11, p12
+from bench import acquire, decisions, p1, p2, p3, p4, p5, p7, p8, p9, p11, p12
 from bench.row import Row
 
 ROWS: tuple[Row, ...] = (
     *p1.ROWS,
     *p2.ROWS,
+    *p3.ROWS,
+    *p4.ROWS,
     *p5.ROWS,
     *p7.ROWS,
     *p8.ROWS,

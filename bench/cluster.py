@@ -7,9 +7,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 
 from bench.process import NK, run
 from nankeen.model.errors import NankeenError
+
+_number = count(100)  # lower ones are those of labs that are built only to see how long it takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,8 @@ def _address(listing: str) -> str:
 
 @contextmanager
 def lab(*, nodes: int, pods: int, backend: str = "vxlan") -> Iterator[Lab]:
-    """A lab of this benchmark's own."""
-    name = f"bench-{os.getpid()}"
+    """A lab of this benchmark's own; several may stand at once."""
+    name = f"bench-{os.getpid()}-{next(_number)}"
     run((NK, "lab", "up", "--name", name, "--nodes", str(nodes), "--pods", str(pods), "--backend", backend))
     try:
         yield Lab(name)
