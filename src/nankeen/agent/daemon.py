@@ -190,7 +190,7 @@ class Agent:
         fabric, means = membership.fabric, self._means
         means.claim |= fabric.claim
         subnets = tuple(map(str, membership.lease.subnets))
-        backend = fabric.backends[0].announces
+        backend = fabric.backends[0].name
         _log.info("lease %s by %s on %s, MTU %d", " ".join(subnets), backend, fabric.node.underlay.device, fabric.mtu)
         means.tell(backend=backend, subnets=subnets, mtu=fabric.mtu, expires=membership.lease.expires)
 

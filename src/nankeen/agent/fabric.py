@@ -22,7 +22,7 @@ from nankeen.model.errors import ConfigError
 from nankeen.model.firewall import Firewall
 from nankeen.model.lease import Lease
 from nankeen.model.netconf import WHERE
-from nankeen.model.state import Link, Object, Route, State, Sysctl, Vxlan
+from nankeen.model.state import Link, Object, Route, State, Sysctl
 from nankeen.pods.network import BRIDGE, bridge_state
 
 
@@ -106,7 +106,7 @@ class Fabric:
 
     def firewall(self, options: TrafficOptions) -> Firewall:
         """What the node's packet filter shall hold."""
-        tunnels = {link.name: link.kind.port for link in self._own.of(Link) if isinstance(link.kind, Vxlan)}
+        tunnels = {device: port for backend in self.backends for device, port in backend.receives(self.node).items()}
         return desired_firewall(
             self.node,
             self._gate.admission.peers,

@@ -262,7 +262,7 @@ class Follower:
             outgoing = self._membership.outgoing
             await asyncio.sleep(WITHDRAW_SECONDS)
             if outgoing and self._membership.outgoing == outgoing:
-                names = sorted(backend.announces for backend in outgoing)
+                names = sorted(backend.name for backend in outgoing)
                 raise Rejoin(f"no lease needs the former {' or '.join(names)} any more")
 
 
@@ -276,4 +276,4 @@ def _tell_peers(before: Mapping[str, Way], after: Mapping[str, Way]) -> None:
         if name not in after:
             _log.info("- %s", name)
         else:
-            _log.info("%s %s by %s", "~" if name in before else "+", name, after[name].backend.announces)
+            _log.info("%s %s by %s", "~" if name in before else "+", name, after[name].backend.name)

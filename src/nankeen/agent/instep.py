@@ -10,7 +10,7 @@ from nankeen.agent.fabric import Fabric, bridge_address
 from nankeen.agent.join import Running, configured, describe
 from nankeen.agent.settings import Settings
 from nankeen.agent.wish import Wish
-from nankeen.backend import Backend, Node
+from nankeen.backend import Backend, Node, offers
 from nankeen.backend.admission import admit
 from nankeen.kernel import ability
 from nankeen.kernel.namespace import Namespace
@@ -47,10 +47,10 @@ def _fabric(
 ) -> Fabric:
     """What the node's kernel shall hold, with the hardware addresses that its lease announces."""
     facts = describe(settings, snapshot.config, running, observed)
-    announced = {way.backend: way for way in reversed(lease.ways)}
     known = dict(facts.hardware)
-    for backend in [run.backend for run in running if run.backend.announces in announced]:
-        known |= backend.announced(announced[backend.announces])
+    for run in running:
+        if (offered := next(offers(lease, run.backend), None)) is not None:
+            known |= run.backend.announced(offered[1])
     backends, node = tuple(run.backend for run in running), replace(facts, subnets=lease.subnets, hardware=known)
     leases = snapshot.leases.values()
     fabric = Fabric(backends, node, bridge_address(observed))

@@ -193,7 +193,7 @@ async def announce(settings: Settings, registry: Registry, prepared: Prepared) -
 
 def offer(backend: Backend, node: Node) -> Offer:
     """What the node's lease says of a backend that it receives on besides the preferred one."""
-    return Offer(backend.announces, tuple(reach.data for reach in backend.reaches(node)))
+    return Offer(backend.name, tuple(reach.data for reach in backend.reaches(node)))
 
 
 def ran(remembered: Remembered | None) -> tuple[Running, ...]:

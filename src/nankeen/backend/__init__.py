@@ -5,7 +5,7 @@ To add one, write `nankeen/backend/NAME.py` with a `parse(options) -> Backend`, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Protocol
@@ -25,6 +25,7 @@ _MODULES = {
     "host-gw": "nankeen.backend.host_gw",
     "ipip": "nankeen.backend.ipip",
     "ipsec": "nankeen.backend.ipsec",
+    "udp": "nankeen.backend.udp",
     "vxlan": "nankeen.backend.vxlan",
     "wireguard": "nankeen.backend.wireguard",
 }
@@ -97,6 +98,10 @@ class Backend(Protocol):
     """
 
     @property
+    def name(self) -> str:
+        """Its type in the configuration, and in what a lease offers besides the first."""
+
+    @property
     def announces(self) -> str:
         """The backend type that the node's lease tells of: its name, or "" for those that flannel leaves out."""
 
@@ -106,6 +111,9 @@ class Backend(Protocol):
 
     def devices(self, node: Node) -> frozenset[str]:
         """The names of the devices that the backend makes: all that hangs on them is ours."""
+
+    def receives(self, node: Node) -> Mapping[str, int]:
+        """By device, the UDP port of tunnels that take in packets from anybody: the packet filter guards it."""
 
     def mtu(self, node: Node) -> int:
         """The MTU of the pods' interfaces, in bytes: what fits whichever family carries it."""
@@ -133,6 +141,13 @@ def open_backend(config: BackendConfig) -> Backend:
     return backend
 
 
+def offers(lease: Lease, backend: Backend) -> Iterator[tuple[int, Lease]]:
+    """The lease as it reads for that backend, wherever it offers it, each with its place in the lease's order."""
+    for place, offered in enumerate(lease.ways):
+        if offered.backend == (backend.name if place else backend.announces):
+            yield place, offered
+
+
 def claim(backend: Backend, node: Node) -> Claim:
     """What is ours to remove on this node: the backend's devices, routes to pods by the underlay, and IPsec's policies
     where it is IPsec.
@@ -141,7 +156,7 @@ def claim(backend: Backend, node: Node) -> Claim:
         backend.devices(node),
         frozenset(node.networks),
         frozenset({node.underlay.device}),
-        policies=backend.announces == _IPSEC,
+        policies=backend.name == _IPSEC,
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from nankeen.backend import Backend, Node
+from nankeen.backend import Backend, Node, offers
 from nankeen.model.address import Family, IPAddress, IPNetwork, family_of
 from nankeen.model.errors import InputError
 from nankeen.model.lease import Endpoint, Lease
@@ -153,12 +153,11 @@ class Gate:
         refusal = InputError(f"its backend is {_names(lease.ways)}, and this node's {_names(self._backends)}")
         found: dict[tuple[int, int], tuple[Object, ...]] = {}
         for at, backend in enumerate(self._backends):
-            for place, offered in enumerate(lease.ways):
-                if offered.backend == backend.announces:
-                    try:
-                        found[place, at] = backend.peer(self._node, offered)
-                    except InputError as error:
-                        refusal = error
+            for place, offered in offers(lease, backend):
+                try:
+                    found[place, at] = backend.peer(self._node, offered)
+                except InputError as error:
+                    refusal = error
         if not found:
             raise refusal
         ours = min(found, key=lambda match: match[::-1])
@@ -280,9 +279,7 @@ def _is_station(address: IPAddress) -> bool:
 
 def _names(offering: Iterable[Lease | Backend]) -> str:
     """What backends are offered, for a person: `'vxlan' or 'host-gw'`."""
-    return " or ".join(
-        repr((item.backend if isinstance(item, Lease) else item.announces)[:_SHOWN]) for item in offering
-    )
+    return " or ".join(repr((item.backend if isinstance(item, Lease) else item.name)[:_SHOWN]) for item in offering)
 
 
 def _told(identity: Identity) -> str:

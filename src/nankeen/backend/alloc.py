@@ -11,10 +11,16 @@ from nankeen.model.gojson import Fields
 from nankeen.model.lease import Lease, Reach
 from nankeen.model.state import Object, State
 
+NAME = "alloc"
+
 
 @dataclass(frozen=True, slots=True)
 class AllocBackend:
     """It has no options. See `nankeen.backend.Backend` for what the methods promise."""
+
+    @property
+    def name(self) -> str:
+        return NAME
 
     @property
     def announces(self) -> str:
@@ -26,6 +32,9 @@ class AllocBackend:
 
     def devices(self, node: Node) -> frozenset[str]:  # noqa: ARG002  (it makes none)
         return frozenset()
+
+    def receives(self, node: Node) -> Mapping[str, int]:  # noqa: ARG002  (it makes none)
+        return {}
 
     def mtu(self, node: Node) -> int:
         return node.underlay.mtu

@@ -50,6 +50,10 @@ class ExtensionBackend:
     remove: Words = ()
 
     @property
+    def name(self) -> str:
+        return NAME
+
+    @property
     def announces(self) -> str:
         return NAME
 
@@ -70,6 +74,9 @@ class ExtensionBackend:
 
     def devices(self, node: Node) -> frozenset[str]:  # noqa: ARG002  (its commands know)
         return frozenset()
+
+    def receives(self, node: Node) -> Mapping[str, int]:  # noqa: ARG002  (its own affair)
+        return {}
 
     def mtu(self, node: Node) -> int:
         return node.underlay.mtu

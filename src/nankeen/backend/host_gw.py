@@ -28,6 +28,10 @@ class HostGatewayBackend:
     """It has no options. See `nankeen.backend.Backend` for what the methods promise."""
 
     @property
+    def name(self) -> str:
+        return NAME
+
+    @property
     def announces(self) -> str:
         return NAME
 
@@ -37,6 +41,9 @@ class HostGatewayBackend:
 
     def devices(self, node: Node) -> frozenset[str]:  # noqa: ARG002  (it makes none)
         return frozenset()
+
+    def receives(self, node: Node) -> Mapping[str, int]:  # noqa: ARG002  (it has no tunnel)
+        return {}
 
     def mtu(self, node: Node) -> int:
         return node.underlay.mtu

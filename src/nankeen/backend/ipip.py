@@ -37,6 +37,10 @@ class IpipBackend:
     """Whether peers on the same link are reached without encapsulation."""
 
     @property
+    def name(self) -> str:
+        return NAME
+
+    @property
     def announces(self) -> str:
         return NAME
 
@@ -47,6 +51,9 @@ class IpipBackend:
     def devices(self, node: Node) -> frozenset[str]:
         _refuse_ipv6(node)
         return frozenset({DEVICE})
+
+    def receives(self, node: Node) -> Mapping[str, int]:  # noqa: ARG002  (its tunnel has no port)
+        return {}
 
     def mtu(self, node: Node) -> int:
         return node.underlay.mtu - _OVERHEAD

@@ -54,6 +54,10 @@ class IpsecBackend:
     """Algorithms of ESP, in strongSwan's words."""
 
     @property
+    def name(self) -> str:
+        return NAME
+
+    @property
     def announces(self) -> str:
         return NAME
 
@@ -64,6 +68,9 @@ class IpsecBackend:
     def devices(self, node: Node) -> frozenset[str]:
         _refuse_ipv6(node)
         return frozenset()
+
+    def receives(self, node: Node) -> Mapping[str, int]:  # noqa: ARG002  (nothing gets in unauthenticated)
+        return {}
 
     def mtu(self, node: Node) -> int:
         return node.underlay.mtu - _OVERHEAD - (_OVERHEAD_UDP if self.encap else 0)

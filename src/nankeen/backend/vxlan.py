@@ -59,6 +59,10 @@ class VxlanBackend:
     """Whether peers on the same link are reached without encapsulation."""
 
     @property
+    def name(self) -> str:
+        return NAME
+
+    @property
     def announces(self) -> str:
         return NAME
 
@@ -68,6 +72,9 @@ class VxlanBackend:
 
     def devices(self, node: Node) -> frozenset[str]:
         return frozenset(device_name(self.vni, family) for family in node.families)
+
+    def receives(self, node: Node) -> Mapping[str, int]:
+        return dict.fromkeys(self.devices(node), self.port)
 
     def mtu(self, node: Node) -> int:
         return min(self._device_mtu(node, family) for family in node.families)

@@ -72,6 +72,10 @@ class WireguardBackend:
     """Seconds between packets that keep a NAT's mapping alive; 0 for none."""
 
     @property
+    def name(self) -> str:
+        return NAME
+
+    @property
     def announces(self) -> str:
         return NAME
 
@@ -81,6 +85,9 @@ class WireguardBackend:
 
     def devices(self, node: Node) -> frozenset[str]:
         return frozenset(self._device(family) for family in node.families)
+
+    def receives(self, node: Node) -> Mapping[str, int]:  # noqa: ARG002  (nothing gets in unauthenticated)
+        return {}
 
     def mtu(self, node: Node) -> int:
         outer = min(self.outer_mtu or node.underlay.mtu, node.underlay.mtu)

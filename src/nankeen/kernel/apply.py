@@ -1,17 +1,18 @@
 """Making the kernel equal to a wish: the changes of a diff, sent in a few batches.
 
-Links come first, because what hangs on them needs their interface index. A new link is set up only when its sysctls and
-addresses stand: an interface that is up for a moment without `accept_ra=0` can already be led astray. IPsec policies
-come before everything that they protect, and go after it.
+Links come first, because what hangs on them needs their interface index; TUN devices are made by an ioctl. A new link
+is set up only when its sysctls and addresses stand: an interface that is up for a moment without `accept_ra=0` can
+already be led astray. IPsec policies come before everything that they protect, and go after it.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from ipaddress import IPv6Address, IPv6Network
 
-from nankeen.kernel import sysctl, wireguard, xfrm
+from nankeen.kernel import sysctl, tun, wireguard, xfrm
 from nankeen.kernel.namespace import Namespace, entered
 from nankeen.kernel.netlink import address, link, neighbour, route
 from nankeen.kernel.netlink.socket import NetlinkSocket
@@ -19,7 +20,7 @@ from nankeen.kernel.observe import indexes
 from nankeen.kernel.steps import Indexes, Refusal, Step, send
 from nankeen.model.diff import Change, Verb
 from nankeen.model.errors import KernelError
-from nankeen.model.state import Address, ForwardingEntry, Link, Neighbour, Object, Route, Sysctl, Vxlan
+from nankeen.model.state import Address, ForwardingEntry, Link, Neighbour, Object, Route, Sysctl, Tun, Vxlan
 from nankeen.model.wireguard import WireguardDevice, WireguardPeer
 from nankeen.model.xfrm import XfrmPolicy
 
@@ -41,6 +42,8 @@ def apply(socket: NetlinkSocket, changes: Sequence[Change], namespace: Namespace
     refused = xfrm.apply(socket, [change for change in changes if _builds(change, XfrmPolicy)])
     changes, withheld = _withhold(changes, refused)
     refused += withheld
+    changes, unmade = _make_tuns(socket, changes, namespace)
+    refused += unmade
     devices = _devices(changes)
     before = indexes(socket, devices)
     refused += send(socket, [step for change in changes for step in _link_steps(change)], before)
@@ -76,6 +79,22 @@ def _withhold(changes: Sequence[Change], refused: Sequence[Refusal]) -> tuple[li
     return kept, withheld
 
 
+def _make_tuns(
+    socket: NetlinkSocket, changes: Sequence[Change], namespace: Namespace | None
+) -> tuple[list[Change], list[Refusal]]:
+    """Makes the TUN devices, which are not made by a message, and parts the changes from those that failed."""
+    kept: list[Change] = []
+    refused: list[Refusal] = []
+    for change in changes:
+        try:
+            if isinstance(change.object, Link) and isinstance(change.object.kind, Tun) and _is_new_link(change):
+                tun.make(socket, change.object, namespace, replaces=change.recreates)
+            kept.append(change)
+        except KernelError as error:
+            refused.append(Refusal(change, error.errno, str(error)))
+    return kept, refused
+
+
 def _devices(changes: Sequence[Change]) -> set[str]:
     """Every device that the changes are about, or refer to."""
     found: set[str] = set()
@@ -109,6 +128,8 @@ def _link_steps(change: Change) -> list[Step]:
     observed = change.observed
     if isinstance(observed, Link) and not change.recreates:
         return [Step(change, lambda indexes: link.change(wanted, observed, indexes))]
+    if isinstance(wanted.kind, Tun):
+        return [Step(change, lambda indexes: link.change(replace(wanted, up=False), wanted, indexes))]
     create = Step(change, lambda indexes: link.create(wanted, indexes))
     if change.recreates:
         return [Step(change, lambda indexes: link.remove(indexes[wanted.name])), create]

@@ -81,7 +81,7 @@ class Alone:
 
 def open_companion(backend: Backend, socket: NetlinkSocket, places: Places) -> Companion:
     """The backend's companion; `socket` tells the network namespace to work in."""
-    module = _MODULES.get(backend.announces)
+    module = _MODULES.get(backend.name)
     if module is None:
         return Alone()
     companion: Companion = import_module(module).companion(backend, socket, places)

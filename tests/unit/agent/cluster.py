@@ -29,6 +29,7 @@ BACKENDS: Mapping[str, Mapping[str, object]] = {
     "ipip": {"Type": "ipip"},
     "ipsec": {"Type": "ipsec", "PSK": "0123456789abcdef" * 6},
     "extension": {"Type": "extension", "SubnetAddCommand": "/bin/true $SUBNET", "SubnetRemoveCommand": "/bin/true"},
+    "udp": {"Type": "udp"},
     "alloc": {"Type": "alloc"},
 }
 IPV4_ONLY = {"ipip", "ipsec"}
@@ -85,13 +86,15 @@ def lease(number: int, names: Sequence[str], mode: str, *, version: int = 0, off
         Endpoint(subnet(number, family), Reach(ip_address(base[family]), announcement(first, number, version)))
         for family in MODES[mode]
     )
-    offers = tuple(Offer(announced(name), (announcement(name, number, version),) * len(endpoints)) for name in others)
+    offers = tuple(
+        Offer(str(BACKENDS[name]["Type"]), (announcement(name, number, version),) * len(endpoints)) for name in others
+    )
     return Lease(f"node{number}", announced(first), endpoints, None, offers)
 
 
 def announced(name: str) -> str:
     kind = str(BACKENDS[name]["Type"])
-    return "" if kind == "alloc" else kind
+    return "" if kind in {"alloc", "udp"} else kind
 
 
 def announcement(name: str, number: int, version: int = 0) -> str | None:

@@ -37,10 +37,11 @@ def endpoint(number: int, subnet: str = "", address: str = "", data: str | None 
     )
 
 
-def endpoint6(number: int) -> Endpoint:
-    """The IPv6 part of a peer."""
+def endpoint6(number: int, address: str = "", data: str | None = "") -> Endpoint:
+    """The IPv6 part of a peer; what is left out follows from its number."""
     return Endpoint(
-        ip_network(f"fc00:5:0:{number}::/64"), Reach(ip_address(f"fd99::{number}"), vtep_data(mac(number, 6)))
+        ip_network(f"fc00:5:0:{number}::/64"),
+        Reach(ip_address(address or f"fd99::{number}"), vtep_data(mac(number, 6)) if data == "" else data),
     )
 
 

@@ -147,6 +147,7 @@ def links(draw: st.DrawFn) -> Link:
         up=False,
         master=draw(st.sampled_from(["cni0", ""])),
         txqlen=draw(st.integers(0, 10_000)),
+        gso_max_size=draw(st.integers(1, 2**19)),
     )
 
 
@@ -170,6 +171,7 @@ def test_a_link_means_the_same_to_another_implementation(wanted: Link) -> None:
         data = info.get_attr("IFLA_INFO_DATA")
         ends = [data and address_in(data, f"IFLA_IPIP_{end}") for end in ("LOCAL", "REMOTE")]
         assert ends == [wanted.kind.local, wanted.kind.remote]
+    assert attr(found, "IFLA_GSO_MAX_SIZE") == wanted.gso_max_size
     assert link.parse(raw[16:], NAMES) == wanted
 
 

@@ -21,7 +21,7 @@ from nankeen.kernel.netlink.message import (
 )
 from nankeen.kernel.netlink.neighbour import AF_BRIDGE, hardware_address, ip_address
 from nankeen.model.address import HardwareAddress, IPAddress
-from nankeen.model.state import Bridge, Device, Ipip, Link, LinkKind, Veth, Vxlan
+from nankeen.model.state import Bridge, Device, Ipip, Link, LinkKind, Tun, Veth, Vxlan
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 _IFINFOMSG = struct.Struct("=BBHiII")
@@ -29,12 +29,13 @@ _U16_NETWORK = struct.Struct(">H")
 _IFF_UP, _IFF_LOWER_UP = 0x1, 0x1_0000
 
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _LINKINFO = 1, 3, 4, 5, 10, 13, 18
-_NET_NS_FD, _EXT_MASK, _LINK_NETNSID = 28, 29, 37
+_NET_NS_FD, _EXT_MASK, _LINK_NETNSID, _GSO_MAX_SIZE, _GSO_IPV4_MAX_SIZE = 28, 29, 37, 41, 63
 _INFO_KIND, _INFO_DATA = 1, 2
 _EXT_SKIP_STATS = 1 << 3
 
 _VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6, _VXLAN_GBP = 1, 3, 4, 7, 15, 17, 23
 _IPTUN_LOCAL, _IPTUN_REMOTE = 2, 3  # linux/if_tunnel.h
+_TUN_TYPE, _TUN_PERSIST, _TUN_MULTI_QUEUE, _IFF_TUN = 3, 6, 7, 1
 _VETH_PEER = 1
 _PROTINFO, _BRPORT_MODE = 12, 4
 
@@ -118,6 +119,8 @@ def _settings(link: Link, indexes: Mapping[str, int]) -> bytes:
         body += u32(_MASTER, indexes[link.master] if link.master else 0)
     if link.txqlen is not None:
         body += u32(_TXQLEN, link.txqlen)
+    if link.gso_max_size is not None:
+        body += u32(_GSO_MAX_SIZE, link.gso_max_size) + u32(_GSO_IPV4_MAX_SIZE, link.gso_max_size)
     return body
 
 
@@ -133,7 +136,7 @@ def _data(kind: LinkKind, indexes: Mapping[str, int]) -> bytes:
             return _vxlan_data(kind, indexes)
         case Ipip():
             return _ipip_data(kind)
-        case Bridge() | Veth() | Device():
+        case Bridge() | Veth() | Tun() | Device():
             return b""
 
 
@@ -214,8 +217,15 @@ def parse(body: bytes, names: Mapping[int, str]) -> Link:
         up=bool(flags & _IFF_UP),
         master=names.get(read_u32(found[_MASTER]), "") if _MASTER in found else "",
         txqlen=read_u32(found[_TXQLEN]) if _TXQLEN in found else 0,
+        gso_max_size=_gso_max_size(found),
         carrier=bool(flags & _IFF_LOWER_UP),
     )
+
+
+def _gso_max_size(found: Mapping[int, bytes]) -> int:
+    """For both families. Before Linux 6.3 IPv4 had none of its own."""
+    sizes = [read_u32(found[kind]) for kind in (_GSO_MAX_SIZE, _GSO_IPV4_MAX_SIZE) if kind in found]
+    return min(sizes, default=0)
 
 
 def _parse_kind(info: Mapping[int, bytes], names: Mapping[int, str]) -> LinkKind:
@@ -234,6 +244,11 @@ def _parse_kind(info: Mapping[int, bytes], names: Mapping[int, str]) -> LinkKind
         case "ipip":
             data = attributes(info.get(_INFO_DATA, b""))
             return Ipip(_optional_address(data.get(_IPTUN_LOCAL)), _optional_address(data.get(_IPTUN_REMOTE)))
+        case "tun":
+            data = attributes(info.get(_INFO_DATA, b""))
+            if data.get(_TUN_TYPE) != bytes([_IFF_TUN]):
+                return Device("tap")
+            return Tun(data.get(_TUN_PERSIST) == b"\1", data.get(_TUN_MULTI_QUEUE) == b"\1")
         case "bridge":
             return Bridge()
         case "veth":
