@@ -5,7 +5,7 @@ by round; what counts is the ratio of the medians. Absolute numbers stand beside
 machine's.
 """
 
-from bench import acquire, decisions, p1, p2, p3, p4, p5, p7, p8, p9, p11, p12
+from bench import acquire, cpu, decisions, latency, p1, p2, p3, p4, p5, p7, p8, p9, p11, p12, soak
 from bench.row import Row
 
 ROWS: tuple[Row, ...] = (
@@ -19,6 +19,9 @@ ROWS: tuple[Row, ...] = (
     *p9.ROWS,
     *p11.ROWS,
     *p12.ROWS,
+    *latency.ROWS,
+    *cpu.ROWS,
+    *soak.ROWS,
     *decisions.ROWS,
     *acquire.ROWS,
 )
