@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
-from nankeen.cli.output import PROGRAM, json_option, print_json
+from nankeen.cli.output import PROGRAM, json_option, print_json, print_table
 from nankeen.lab import entry, record
 from nankeen.lab.lab import LabPod
 from nankeen.model.address import Family
@@ -83,7 +83,7 @@ def list_labs(as_json: bool) -> None:  # noqa: FBT001
     if as_json:
         print_json(rows)
         return
-    _table(("NAME", "STATE", "NODES", "PODS"), [tuple(map(str, row.values())) for row in rows])
+    print_table(("NAME", "STATE", "NODES", "PODS"), [tuple(map(str, row.values())) for row in rows])
 
 
 @lab.command(short_help="How its nodes, agents and pods are.")
@@ -212,7 +212,7 @@ def _print_report(report: Any) -> None:  # noqa: ANN401 (nankeen.lab.status is i
         for node in report.nodes
     ]
     click.echo()
-    _table(("NODE", "UNDERLAY", "LEASE", "AGENT", "PEERS", "KERNEL"), rows)
+    print_table(("NODE", "UNDERLAY", "LEASE", "AGENT", "PEERS", "KERNEL"), rows)
     for node in report.nodes:
         for refusal in node.rejected[:_LINES]:
             click.echo(f"  {node.name} refuses the lease of {refusal}")
@@ -224,7 +224,7 @@ def _print_report(report: Any) -> None:  # noqa: ANN401 (nankeen.lab.status is i
             click.echo(f"  {node.name} {note}")
     pods = [(pod.name, pod.node, " ".join(pod.addresses), " ".join(pod.containers)) for pod in report.pods]
     click.echo()
-    _table(("POD", "NODE", "ADDRESS", "CONTAINERS"), pods)
+    print_table(("POD", "NODE", "ADDRESS", "CONTAINERS"), pods)
 
 
 def _in_step(node: Any) -> str:  # noqa: ANN401 (as above)
@@ -238,13 +238,6 @@ def _print_pod(pod: dict[str, Any]) -> None:
     for talk in pod["localhost"]:
         answer = f"{talk['answers']} answers" if talk["answers"] else "nobody answers"
         click.echo(f"  {talk['asks']} sees {' '.join(talk['sees'])}, asks localhost:{talk['port']}: {answer}")
-
-
-def _table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    lines = [titles, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _say(as_json: bool, document: dict[str, Any], text: str) -> None:  # noqa: FBT001

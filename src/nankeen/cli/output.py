@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import click
 
@@ -24,6 +24,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 def print_json(document: object) -> None:
     """One JSON document. What JSON does not know (addresses, paths) is printed as its `str()`."""
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def print_table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    """Columns of equal width, left-aligned."""
+    lines = [titles, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def print_error(error: NankeenError, *, as_json: bool) -> None:

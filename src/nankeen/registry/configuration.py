@@ -82,12 +82,21 @@ def misfit(config: NetworkConfig, subnet: IPNetwork) -> str:
 
 
 def effects(config: NetworkConfig, snapshot: Snapshot) -> Effects:
-    """What this configuration would do to those who are in the registry."""
+    """What this configuration would do to those who are in the registry.
+
+    A lease that has no place today either is not stranded by it: somebody wrote that by hand, or has not moved yet.
+    """
     leased = {node: lease.subnets for node, lease in snapshot.leases.items()}
     return Effects(
-        tuple(_stranded(config, leased)),
+        tuple(lost for lost in _stranded(config, leased) if not misfit(snapshot.config, lost.subnet)),
         (*_moves(snapshot.config, config), *_families(snapshot.config, config), *_lost(config, snapshot, leased)),
     )
+
+
+async def foresee(registry: Registry, text: str) -> Effects:
+    """What `change` would do without force. Raises `ConfigError` and `RegistryError`."""
+    config, snapshot = check(text), await _present(registry, force=False)
+    return effects(config, snapshot) if snapshot else Effects()
 
 
 async def change(registry: Registry, text: str, *, force: bool = False) -> Effects:

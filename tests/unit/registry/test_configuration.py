@@ -16,7 +16,7 @@ from nankeen.model.errors import ConfigError, RegistryConflict, RegistryError
 from nankeen.model.lease import Lease
 from nankeen.model.netconf import NetworkConfig
 from nankeen.registry import Snapshot, make_registry, open_registry
-from nankeen.registry.configuration import ATTEMPTS, change, check, effects, misfit, unknown_members
+from nankeen.registry.configuration import ATTEMPTS, change, check, effects, foresee, misfit, unknown_members
 from nankeen.registry.sqlite import SqliteRegistry
 from tests.unit.registry.conftest import CONFIG, DUAL, Cluster, reach
 
@@ -112,6 +112,19 @@ async def test_a_configuration_that_strands_a_lease_is_not_set_and_names_it(regi
     assert [str(lost) for lost in found.stranded] == [
         "10.5.1.0/24 of node1: it lies outside the network 10.6.0.0/16",
     ]
+    assert await registry.configuration() == CONFIG
+
+
+async def test_a_lease_that_has_no_place_today_either_holds_up_nothing(registry: SqliteRegistry) -> None:
+    await registry.acquire("node1", "vxlan", ONE)
+    await change(registry, ELSEWHERE, force=True)
+    assert (await change(registry, CONFIG.replace("10.5.", "10.7."))).stranded == ()
+
+
+async def test_what_a_change_would_do_is_told_without_doing_it(registry: SqliteRegistry) -> None:
+    await registry.acquire("node1", "vxlan", ONE)
+    assert [lost.node for lost in (await foresee(registry, ELSEWHERE)).stranded] == ["node1"]
+    assert (await foresee(registry, DUAL)).stranded == ()
     assert await registry.configuration() == CONFIG
 
 
