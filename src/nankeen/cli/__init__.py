@@ -24,6 +24,7 @@ COMMANDS = {
     "leases": ("nankeen.cli.leases:leases", "Who holds which subnet: list, watch, reserve, release."),
     "config": ("nankeen.cli.config:config", "The network configuration: get, set, check."),
     "agent": ("nankeen.cli.agent:agent", "The daemon of one node."),
+    "docker-opts": ("nankeen.cli.docker_opts:docker_opts", "What Docker's daemon is told, from the node's subnet."),
     "cleanup": ("nankeen.cli.cleanup:cleanup", "Remove all that nankeen or flannel left on this node."),
 }
 """Each command: where it is, and its line in `--help`."""
@@ -60,9 +61,13 @@ def nankeen() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
+    return execute(nankeen, sys.argv[1:] if arguments is None else list(arguments), "nankeen")
+
+
+def execute(command: click.Command, words: Sequence[str], program: str, *, refused: int = 2) -> int:
+    """Runs a command and returns its exit status, `refused` where a value is not allowed."""
     try:
-        status = nankeen.main(words, prog_name="nankeen", standalone_mode=False)
+        status = command.main(list(words), prog_name=program, standalone_mode=False)
     except click.Abort:
         return INTERRUPTED
     except click.exceptions.NoArgsIsHelpError as error:
@@ -73,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except NankeenError as error:
         print_error(error, as_json=wants_json(words))
-        return 2 if isinstance(error, InputError) else 1
+        return refused if isinstance(error, InputError) else 1
     return status if isinstance(status, int) else 0
 
 
