@@ -83,11 +83,13 @@ class Registry(Protocol):
         """Gives up what the registry holds open."""
 
 
-_MODULES = {"sqlite": "nankeen.registry.sqlite"}
+_MODULES = {"sqlite": "nankeen.registry.sqlite", "etcd": "nankeen.registry.etcd"}
 
 
 def open_registry(address: str) -> Registry:
-    """The registry at an address: `sqlite:///var/lib/nankeen/registry.db`. Raises `InputError` and `RegistryError`.
+    """The registry at an address: `sqlite:///var/lib/nankeen/registry.db`, `etcd://10.0.0.1:2379/coreos.com/network`.
+
+    Raises `InputError` and `RegistryError`.
 
     A module of the table has `open_at(rest) -> Registry`, where `rest` is what follows `scheme://`.
     """
@@ -111,4 +113,8 @@ def _find(address: str) -> tuple[ModuleType, str]:
     if not separator or scheme not in _MODULES:
         known = ", ".join(f"{name}://" for name in _MODULES)
         raise InputError(f"{address!r} is not the address of a registry", remedy=f"it begins with one of: {known}")
-    return import_module(_MODULES[scheme]), rest
+    try:
+        return import_module(_MODULES[scheme]), rest
+    except ModuleNotFoundError as error:
+        problem, remedy = f"{scheme}:// needs the Python module {error.name}", f"pip install 'nankeen[{scheme}]'"
+        raise InputError(problem, where="registry", remedy=remedy) from error

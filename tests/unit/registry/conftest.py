@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from ipaddress import ip_address
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 
 import pytest
 
 from nankeen.model.lease import Reach
 from nankeen.registry import Registry
+from nankeen.registry.etcd import EtcdSettings, open_etcd
 from nankeen.registry.sqlite import SqliteRegistry, create
+from tests.unit.registry.etcdserver import EtcdServer, running
 
 CONFIG = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}'
 DUAL = '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fc00:5::/48","Backend":{"Type":"vxlan"}}'
@@ -52,7 +57,42 @@ async def scribble(database: Path, text: str | None) -> None:
         shell.execute("UPDATE registry SET config = ?", (text,))
 
 
-KINDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Cluster]]] = {"sqlite": sqlite}
+@asynccontextmanager
+async def etcd(path: Path) -> AsyncIterator[Cluster]:
+    """Below a prefix of its own in the one etcd of all tests."""
+    server, clients = shared_etcd(), list[Registry]()
+    prefix = f"/{path.name}"
+
+    def client() -> Registry:
+        clients.append(open_etcd(EtcdSettings((server.endpoint,), prefix)))
+        return clients[-1]
+
+    async def write(text: str | None) -> None:
+        if text is None:
+            server.ctl("del", f"{prefix}/config")
+        else:
+            server.put(f"{prefix}/config", text)
+
+    await write(CONFIG)
+    try:
+        yield Cluster(client, write, write)
+    finally:
+        for each in clients:
+            each.close()
+        server.ctl("del", "--prefix", f"{prefix}/")
+
+
+@cache
+def shared_etcd() -> EtcdServer:
+    """An etcd that runs until all tests have."""
+    directory = Path(mkdtemp(prefix="nankeen-etcd-"))
+    lasting = ExitStack()
+    atexit.register(lasting.close)
+    lasting.callback(rmtree, directory)
+    return lasting.enter_context(running(EtcdServer(directory)))
+
+
+KINDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Cluster]]] = {"sqlite": sqlite, "etcd": etcd}
 """Every kind of registry that keeps the contract. Each begins with `CONFIG` and no leases."""
 
 

@@ -1,0 +1,88 @@
+"""Following an etcd registry: one read, then what the server tells of it.
+
+A connection that broke, a server that has forgotten where we were (compaction) and one that has gone back to an older
+copy are one case: everything is read again. To go on from the revision that one knows would save that read, but a
+restored copy can have grown past it unseen, and then a peer would be missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from nankeen.registry import Snapshot
+from nankeen.registry.etcd_client import EtcdClient, EtcdWatch
+from nankeen.registry.etcd_layout import Contents
+from nankeen.registry.etcd_view import EtcdView
+from nankeen.registry.etcdrpc import rpc_pb2 as rpc
+
+BURST_INTERVAL = 0.03
+"""Least seconds between two snapshots: a change alone comes at once, those of a burst come together."""
+LONGEST_PAUSE = 0.15
+"""Most seconds between them: whoever takes long over a snapshot, on a busy machine, is told of more at a time."""
+
+_log = logging.getLogger("nankeen.registry")
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdFollower:
+    """One watch, from one read to the moment when everything must be read again."""
+
+    client: EtcdClient
+    view: EtcdView
+
+    async def follow(self, contents: Contents, written: int = 0) -> AsyncGenerator[Snapshot, None]:
+        """Snapshots, beginning with `contents`; with what came after them until revision `written`, if that is later.
+
+        Ends when everything must be read again; raises `RegistryError`.
+        """
+        self._tell_restored(contents.revision)
+        self.view.replace(contents)
+        async with self.client.watch(self._request()) as news:
+            if not self._is_later(news.opened, written):
+                return
+            while self.view.contents.revision < written:
+                if not self._fold(await news.read()):
+                    return
+            async with aclosing(self._told(news)) as snapshots:
+                async for snapshot in snapshots:
+                    yield snapshot
+
+    async def _told(self, news: EtcdWatch) -> AsyncGenerator[Snapshot, None]:
+        clock = asyncio.get_running_loop().time
+        due = 0.0
+        while True:
+            if self.view.changed and clock() >= due:
+                looked = clock()
+                yield self.view.told()
+                due = clock() + min(max(BURST_INTERVAL, 3 * (clock() - looked)), LONGEST_PAUSE)
+            response = await news.read(max(due - clock(), 0) if self.view.changed else None)
+            if response is not None and not self._fold(response):
+                return
+
+    def _fold(self, response: rpc.WatchResponse | None) -> bool:
+        """Takes what the server told; whether it goes on telling."""
+        if response is None or response.canceled:
+            _log.info("%s has forgotten revision %d: all is read again", self.client.where, self.view.contents.revision)
+            return False
+        self.view.fold(response)
+        return True
+
+    def _request(self) -> rpc.WatchCreateRequest:
+        first, end = self.view.layout.everything
+        return rpc.WatchCreateRequest(key=first, range_end=end, start_revision=self.view.contents.revision + 1)
+
+    def _is_later(self, opened: rpc.WatchResponse, written: int) -> bool:
+        """Whether the server is where we believe it to be, or further."""
+        return not opened.canceled and opened.header.revision >= max(written, self.view.contents.revision)
+
+    def _tell_restored(self, revision: int) -> None:
+        before = self.view.contents.revision
+        if revision < before:
+            _log.warning(
+                "%s was restored from an older copy: it was at revision %d, and is at %d. All is read again",
+                *(self.client.where, before, revision),
+            )

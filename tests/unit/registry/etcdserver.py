@@ -1,0 +1,159 @@
+"""A real etcd for the tests, on loopback, in a directory of its own; and etcdctl, to look at it as others do."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+from base64 import b64decode
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+_QUICK = ("--heartbeat-interval=10", "--election-timeout=100", "--logger=zap", "--log-outputs=stderr")
+_PATIENCE = 20_000
+"""Milliseconds in which etcd must be there."""
+
+
+def need_etcd() -> None:
+    """Skips the test where there is no etcd."""
+    packages = {"etcd": "etcd-server", "etcdctl": "etcd-client"}
+    missing = [package for program, package in packages.items() if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"needs {' and '.join(missing)}, which this machine has not")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(slots=True)
+class EtcdServer:
+    """One server, which can be stopped and started again with what it holds."""
+
+    directory: Path
+    options: Sequence[str] = ()
+    scheme: str = "http"
+    host: str = "127.0.0.1"
+    command: Sequence[str] = ()
+    """What it is run by, such as `ip netns exec`."""
+    client_options: Sequence[str] = ()
+    """Of etcdctl."""
+    port: int = field(default_factory=free_port)
+    _peer_port: int = field(default_factory=free_port)
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
+    def start(self) -> None:
+        """Returns when it is ready."""
+        peer = f"http://127.0.0.1:{self._peer_port}"
+        places = (
+            f"--data-dir={self.data}",
+            f"--listen-client-urls={self.endpoint}",
+            f"--advertise-client-urls={self.endpoint}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+        )
+        ready = self.directory / "ready"
+        ready.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, (self.directory / "log").open("ab") as log:
+            told.bind(str(ready))
+            environment = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": str(ready)}  # systemd's way, which etcd knows
+            command = [*self.command, "etcd", *places, *_QUICK, *self.options]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            self._await_ready(told)
+
+    def _await_ready(self, told: socket.socket) -> None:
+        assert self._process is not None
+        ended = os.pidfd_open(self._process.pid)
+        try:
+            poll = select.poll()
+            poll.register(told, select.POLLIN)
+            poll.register(ended, select.POLLIN)
+            assert [descriptor for descriptor, _ in poll.poll(_PATIENCE)] == [told.fileno()], self.last_words
+        finally:
+            os.close(ended)
+
+    @property
+    def last_words(self) -> str:
+        return (self.directory / "log").read_text()[-2000:]
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def stop(self) -> None:
+        """Ends it, however it is, if it runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """It runs, and does nothing."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
+    def ctl(self, *words: str, text: str | None = None) -> str:
+        """What etcdctl prints."""
+        command = [*self.command, "etcdctl", f"--endpoints={self.endpoint}", *self.client_options, *words]
+        environment = {"PATH": os.environ["PATH"], "ETCDCTL_API": "3"}
+        done = subprocess.run(command, env=environment, input=text, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def put(self, name: str, value: str, lease: str = "0") -> None:
+        self.ctl("put", f"--lease={lease}", name, text=value)
+
+    def grant(self, seconds: int) -> str:
+        """An etcd lease, as etcdctl names it."""
+        return self.ctl("lease", "grant", str(seconds)).split()[1]
+
+    def read(self, prefix: str) -> dict[str, str]:
+        """The values of all keys that begin so."""
+        answer = json.loads(self.ctl("get", "--prefix", "--write-out=json", prefix))
+        return {b64decode(pair["key"]).decode(): b64decode(pair["value"]).decode() for pair in answer.get("kvs", [])}
+
+    def leases(self, prefix: str) -> dict[str, int]:
+        """The etcd lease of each of those keys; 0 for none."""
+        answer = json.loads(self.ctl("get", "--prefix", "--write-out=json", prefix))
+        return {b64decode(pair["key"]).decode(): pair.get("lease", 0) for pair in answer.get("kvs", [])}
+
+    @property
+    def revision(self) -> int:
+        revision: int = json.loads(self.ctl("get", "--write-out=json", "nothing"))["header"]["revision"]
+        return revision
+
+
+@contextmanager
+def running(server: EtcdServer) -> Iterator[EtcdServer]:
+    """That server, until the test ends. Skips where there is no etcd."""
+    need_etcd()
+    server.directory.mkdir(parents=True, exist_ok=True)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
