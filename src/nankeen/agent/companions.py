@@ -1,6 +1,7 @@
-"""The companions of the backends that a node runs: keys, IKE daemons, an administrator's commands.
+"""The companions of the backends that a node runs: keys, IKE daemons, an administrator's commands, the data path.
 
-What they do may take long, so it is done beside everything else, one call after another.
+What they do may take long, so it is done beside everything else, one call after another. The data path of the udp
+backend is looked after whatever backends there are: it may be left from another configuration.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
+from nankeen.agent.tunnel import DataPath
 from nankeen.backend import Backend, Node
 from nankeen.kernel.companion import Companion, Places, open_companion
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.model.diff import NOTHING, Claim
 from nankeen.model.errors import InputError, KernelError
 from nankeen.model.state import State
+from nankeen.model.tunnel import TunnelSocket
 
 _log = logging.getLogger(__name__)
 
@@ -22,13 +25,15 @@ _log = logging.getLogger(__name__)
 class Companions:
     """One for each backend, as long as the backend is the same."""
 
-    def __init__(self, socket: NetlinkSocket, places: Places) -> None:
+    def __init__(self, socket: NetlinkSocket, places: Places, data_path: DataPath) -> None:
         self.refused: tuple[str, ...] = ()
         """What could not be done at the last attempt; it is tried again at each."""
         self._socket = socket
         self._places = places
+        self._data_path = data_path
         self._companions: dict[Backend, Companion] = {}
         self._wanted: tuple[State, Claim] = State(), NOTHING
+        self._ahead: State | None = None
         self._work = asyncio.Event()
         self._settled = asyncio.Event()
 
@@ -47,9 +52,18 @@ class Companions:
         for backend in backends:
             await self._companions[backend].begin(node)
 
+    async def receive(self, desired: State) -> None:
+        """Has the data path do what will be wanted next, before anybody hears that he can send by it. Returns when it
+        does, or when that was found impossible.
+        """
+        if any(desired.of(TunnelSocket)):
+            self._ahead = desired
+            self.audit()
+            await self.settled()
+
     def want(self, desired: State, claim: Claim) -> None:
         """Says what shall be, from now on."""
-        self._wanted = desired, claim
+        self._wanted, self._ahead = (desired, claim), None
         self.audit()
 
     def audit(self) -> None:
@@ -63,18 +77,39 @@ class Companions:
 
     async def keep(self) -> None:
         """Until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._revive(), name="data path")
+                while True:
+                    await self._work.wait()
+                    self._work.clear()
+                    self._note(await self._converge())
+                    if not self._work.is_set():
+                        self._settled.set()
+        finally:
+            self._data_path.close()
+
+    async def _revive(self) -> None:
         while True:
-            await self._work.wait()
-            self._work.clear()
-            refused: list[str] = []
-            for companion in list(self._companions.values()):
-                refused += await _converge(companion, *self._wanted)
-            for reason in refused:
-                if reason not in self.refused:
-                    _log.error("refused: %s", reason)
-            self.refused = tuple(refused)
-            if not self._work.is_set():
-                self._settled.set()
+            await self._data_path.lost()
+            self.audit()
+
+    async def _converge(self) -> list[str]:
+        """What could not be done."""
+        refused: list[str] = []
+        for companion in list(self._companions.values()):
+            refused += await _converge(companion, *self._wanted)
+        try:
+            await self._data_path.converge(self._wanted[0] if self._ahead is None else self._ahead)
+        except KernelError as error:
+            refused.append(str(error))
+        return refused
+
+    def _note(self, refused: list[str]) -> None:
+        for reason in refused:
+            if reason not in self.refused:
+                _log.error("refused: %s", reason)
+        self.refused = tuple(refused)
 
 
 async def _converge(companion: Companion, desired: State, claim: Claim) -> list[str]:

@@ -153,7 +153,7 @@ class Agent:
             prepared = await self._prepare(await means.registry.config(), running, underlay)
             prepared = replace(prepared, standing=_standing(before, remembered))
             if before is not None and prepared.config.networks == before.config.networks:
-                self._build(prepared, before)
+                await self._build(prepared, before)
             membership = await join.announce(means.settings, means.registry, prepared)
         except LeaseError:
             raise
@@ -179,12 +179,13 @@ class Agent:
         backends = [run.backend for run in prepared.running]
         return replace(prepared, node=await means.companions.prepare(backends, prepared.node))
 
-    def _build(self, prepared: Prepared, before: Membership) -> None:
+    async def _build(self, prepared: Prepared, before: Membership) -> None:
         """Makes what the new backends receive by, before anybody hears that they can be sent to."""
         fabric = prepared.fabric(before.lease.subnets)
         fabric.update(before.fabric.leases)
         self._means.claim |= fabric.claim
         self._means.reconciler.build(fabric.state, fabric.claim)
+        await self._means.companions.receive(fabric.state)
 
     def _belong(self, membership: Membership) -> None:
         fabric, means = membership.fabric, self._means

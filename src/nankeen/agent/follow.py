@@ -172,6 +172,7 @@ class Follower:
             await asyncio.sleep(SETTLE_SECONDS)
             self._disturbed.clear()
             self._inspect("kernel")
+            self._means.companions.audit()  # a device that was made anew has to be taken up again
 
     async def _audit(self) -> None:
         """Looks now and then, because not everything is news: a sysctl can change in silence."""

@@ -17,12 +17,14 @@ from nankeen.agent.notify import ServiceManager
 from nankeen.agent.reconcile import Reconciler
 from nankeen.agent.settings import Settings
 from nankeen.agent.status import Status
+from nankeen.agent.tunnel import DataPath
 from nankeen.kernel.companion import Places
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.model.diff import NOTHING, Claim
 from nankeen.model.printable import LONGEST_NAME, printable
 from nankeen.pods.plugin import Plugin
 from nankeen.registry import Registry
+from nankeen.tunnel.control import SOCKET
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -56,8 +58,10 @@ class Means:
     def __post_init__(self) -> None:
         self.reconciler = Reconciler(self.socket)
         self.guard = Guard()
-        places = replace(Places.of(os.environ), record=self.settings.status_file.parent / "extension")
-        self.companions = Companions(self.socket, places)
+        directory = self.settings.status_file.parent
+        places = replace(Places.of(os.environ), record=directory / "extension")
+        data_path = DataPath(self.socket, directory / SOCKET.name, directory / "tunnel.log")
+        self.companions = Companions(self.socket, places, data_path)
         self.plugin = Plugin(self.settings.pod_addresses)
         self.status = Status(self.settings.node)
         self.manager = ServiceManager(os.environ.get("NOTIFY_SOCKET", ""))

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -38,6 +39,8 @@ class Client:
     def __init__(self, transport: asyncio.Transport, wire: _Wire, pid: int) -> None:
         self.pid = pid
         """The process's number, as it is known in this process's PID namespace; 0 where it is not."""
+        self.process = _descriptor(pid)
+        """A pidfd, until `close`; None where the process cannot be seen from here."""
         self._transport = transport
         self._wire = wire
         self._turn = asyncio.Lock()
@@ -53,7 +56,7 @@ class Client:
             ) from error
         pid, user = _peer(transport.get_extra_info("socket"))
         if user not in (0, os.geteuid()):
-            transport.close()
+            transport.abort()
             raise KernelError(f"user {user} listens, who is not trusted", where=str(path), remedy="remove the socket")
         return cls(transport, wire, pid)
 
@@ -87,6 +90,9 @@ class Client:
     def close(self) -> None:
         """Lets go of the data path, which goes on."""
         self._transport.abort()
+        if self.process is not None:
+            os.close(self.process)
+            self.process = None
 
     @property
     def _where(self) -> str:
@@ -104,11 +110,11 @@ class Client:
                     self._transport.write(encode_request(request))
                     return decode_answer(await self._wire.line())
             except (EOFError, InputError, TimeoutError) as error:
-                self.close()
+                self._transport.abort()
                 problem = f"no answer within {_SECONDS:g} s" if isinstance(error, TimeoutError) else str(error)
                 raise KernelError(problem, where=self._where) from error
             except asyncio.CancelledError:  # what is still to come would be taken for the answer to something else
-                self.close()
+                self._transport.abort()
                 raise
 
 
@@ -151,3 +157,10 @@ def _peer(connection: socket.socket) -> tuple[int, int]:
     """The process and the user at the other end (SO_PEERCRED, unix(7))."""
     pid, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
     return pid, user
+
+
+def _descriptor(pid: int) -> int | None:
+    """The number means that process as long as the connection stands: so this is asked first."""
+    with suppress(OSError):
+        return os.pidfd_open(pid) if pid else None
+    return None

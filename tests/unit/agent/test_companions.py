@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
 from nankeen.agent import companions
 from nankeen.agent.companions import Companions
+from nankeen.agent.tunnel import DataPath
 from nankeen.backend import Node, Underlay, open_backend
 from nankeen.kernel.companion import Places
 from nankeen.kernel.netlink.socket import NetlinkSocket
@@ -44,9 +46,14 @@ class Noted:
         return ()
 
 
+def data_path() -> DataPath:
+    """None runs, and none is wanted."""
+    return DataPath(Mock(NetlinkSocket), Path("/nowhere/tunnel.sock"), Path("/nowhere/tunnel.log"))
+
+
 async def converged_after_preparing(companion: Noted, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(companions, "open_companion", lambda *_: companion)
-    all_of_them = Companions(Mock(NetlinkSocket), Places())
+    all_of_them = Companions(Mock(NetlinkSocket), Places(), data_path())
     try:
         await all_of_them.prepare([BACKEND], NODE)
     except KernelError:

@@ -1,0 +1,171 @@
+"""Trains: segments of one size that follow each other in memory, seen as rows of a matrix.
+
+A packet that the kernel has not segmented yet, and the datagrams that it becomes, differ in their headers alone, and
+those from row to row by constants: with M the octets of payload in a row,
+
+    IPv4    identification + 1, header checksum − 1     (RFC 791)
+    TCP     sequence number + M                         (RFC 9293)
+
+the checksum over the payload apart. So headers are made, and compared, for all rows at once, as 32-bit words in which
+what overflows falls out as it does on the wire.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nankeen.tunnel.checksum import Buffer, turned
+from nankeen.tunnel.offload import LARGEST_PACKET
+
+TCP, UDP = 6, 17
+IPV4_HEADER, IPV6_HEADER, UDP_HEADER, SHORTEST_TCP_HEADER = 20, 40, 8, 20
+
+ARENA = 1 << 18
+"""Octets of memory that the largest packet fits in when it is segmented."""
+SMALLEST_PAYLOAD = 32
+"""Octets of payload that a segment must have, for the headers of all to fit: TCP's least MSS is 48 on Linux."""
+
+_NETWORK_WORD = np.dtype(">u4")
+_ALL = 0xFFFF_FFFF
+
+
+class Shape(NamedTuple):
+    """What tells one train's form from another's."""
+
+    version: int
+    protocol: int
+    header: int
+    """Octets of the IP header without options, and of the TCP or UDP header with them."""
+    stride: int
+    """Octets from one segment to the next: header and payload."""
+
+    @property
+    def ip_header(self) -> int:
+        """Octets of the IP header."""
+        return IPV4_HEADER if self.version == 4 else IPV6_HEADER
+
+    @property
+    def payload(self) -> int:
+        """Octets of payload in each segment but the last, which may have less."""
+        return self.stride - self.header
+
+    @property
+    def checksum(self) -> int:
+        """Where the TCP or UDP checksum is, from the beginning of a segment."""
+        return self.ip_header + (16 if self.protocol == TCP else 6)
+
+    @property
+    def most(self) -> int:
+        """Segments that one packet can be cut into, or be joined of."""
+        return max(1, (LARGEST_PACKET - self.header) // self.payload) + 1
+
+
+@dataclass(slots=True)
+class Rows:
+    """One memory, seen as segments of one shape; `ip_header` and the others are `Shape`'s, kept at hand."""
+
+    shape: Shape
+    memory: bytearray
+    words: NDArray[np.uint32] = field(init=False)
+    """Row by row, the header as 32-bit words in network order."""
+    payload: NDArray[np.uint8] = field(init=False)
+    checksums: NDArray[np.uint16] = field(init=False)
+    """TCP's or UDP's, in this machine's order."""
+    steps: NDArray[np.uint32] = field(init=False)
+    """What the words of a row have more than those of the first."""
+    step: NDArray[np.uint32] = field(init=False)
+    """What the words of a row have more than those of the one before."""
+    compared: NDArray[np.uint32] = field(init=False)
+    """The bits of the words that follow from those of the first row."""
+    pseudo: int = field(init=False)
+    """Protocol and length of the pseudo header (RFC 9293 §3.1), in this machine's order."""
+    _transport: NDArray[np.uint16] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        shape, memory = self.shape, self.memory
+        stride, header, start = shape.stride, shape.header, shape.ip_header
+        count = len(memory) // stride
+        self.words = np.ndarray((count, header // 4), _NETWORK_WORD, memory, 0, (stride, 4))
+        self.payload = np.ndarray((count, shape.payload), np.uint8, memory, header, (stride, 1))
+        self.checksums = np.ndarray((count,), np.uint16, memory, shape.checksum, (stride,))
+        self.step = _step(shape)
+        self.steps = _steps(shape)
+        self.compared = _compared(shape)
+        self.pseudo = turned(shape.protocol) + turned(stride - start)
+        self._transport = None
+        if stride % 2 == 0:
+            self._transport = np.ndarray((count, (stride - start) // 2), np.uint16, memory, start, (stride, 2))
+
+    def sums(self, count: int) -> NDArray[np.uint32]:
+        """Of the first rows, from the end of the IP header on. A last one that is shorter has zeros at its end."""
+        if self._transport is not None:
+            return np.add.reduce(self._transport[:count], axis=1, dtype=np.uint32)
+        stride, start = self.shape.stride, self.shape.ip_header
+        padded = np.zeros((count, stride - start + 1), np.uint8)
+        padded[:, :-1] = np.ndarray((count, stride - start), np.uint8, self.memory, start, (stride, 1))
+        return np.add.reduce(padded.view(np.uint16), axis=1, dtype=np.uint32)
+
+
+class RowsCache:
+    """The rows of one memory in the shapes that were in use last."""
+
+    _MOST = 32
+
+    def __init__(self, memory: bytearray) -> None:
+        self.memory = memory
+        self._rows: dict[Shape, Rows] = {}
+
+    def of(self, shape: Shape) -> Rows:
+        rows = self._rows.get(shape)
+        if rows is None:
+            if len(self._rows) >= self._MOST:
+                del self._rows[next(iter(self._rows))]
+            rows = self._rows[shape] = Rows(shape, self.memory)
+        return rows
+
+
+def shape_of(memory: Buffer, stride: int) -> Shape | None:
+    """The shape of a train that begins with this segment; None where no train can."""
+    version = memory[0] >> 4
+    if version == 4 and memory[0] == 0x45 and not memory[6] & 0x3F and not memory[7]:  # no options, no fragment
+        protocol, start = memory[9], IPV4_HEADER
+    elif version == 6:
+        protocol, start = memory[6], IPV6_HEADER
+    else:
+        return None
+    if protocol == TCP:
+        header = start + (memory[start + 12] >> 4 << 2)
+        if header < start + SHORTEST_TCP_HEADER:
+            return None
+    elif protocol == UDP:
+        header = start + UDP_HEADER
+    else:
+        return None
+    return Shape(version, protocol, header, stride) if stride - header >= SMALLEST_PAYLOAD else None
+
+
+def _step(shape: Shape) -> NDArray[np.uint32]:
+    step = np.zeros(shape.header // 4, np.uint32)
+    if shape.version == 4:
+        step[1] = 1 << 16
+        step[2] = _ALL
+    if shape.protocol == TCP:
+        step[shape.ip_header // 4 + 1] = shape.payload
+    return step
+
+
+@lru_cache(maxsize=32)
+def _steps(shape: Shape) -> NDArray[np.uint32]:
+    return np.arange(shape.most, dtype=np.uint32)[:, None] * _step(shape)
+
+
+def _compared(shape: Shape) -> NDArray[np.uint32]:
+    compared = np.full(shape.header // 4, _ALL, np.uint32)
+    word, upper = divmod(shape.checksum, 4)
+    compared[word] = 0xFFFF_0000 if upper else 0x0000_FFFF
+    return compared
