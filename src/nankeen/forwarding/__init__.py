@@ -1,0 +1,34 @@
+"""Forwarding as a function: what becomes of a packet, decided from the observed state of all that it may pass.
+
+    walk(World.of(hosts, wires), echo_request(source, destination)) -> Walk
+
+It follows Linux 6: route.c, ip_forward.c, fib_frontend.c and arp.c of net/ipv4, route.c, ip6_output.c and ndisc.c of
+net/ipv6, net/bridge, drivers/net/vxlan. It performs no I/O, and nothing of one packet has a part in the next but what
+the caller hands on. What the state does not tell is told as unknown, never guessed.
+"""
+
+from nankeen.forwarding.hop import Answered, Cause, Consulted, Delivered, Dropped, End, Hop, Unknown, Walk
+from nankeen.forwarding.packet import Packet, datagram, echo_request
+from nankeen.forwarding.walk import reply_to, walk
+from nankeen.forwarding.world import Host, Port, Wire, World
+
+__all__ = [
+    "Answered",
+    "Cause",
+    "Consulted",
+    "Delivered",
+    "Dropped",
+    "End",
+    "Hop",
+    "Host",
+    "Packet",
+    "Port",
+    "Unknown",
+    "Walk",
+    "Wire",
+    "World",
+    "datagram",
+    "echo_request",
+    "reply_to",
+    "walk",
+]

@@ -1,0 +1,124 @@
+"""Ethernet on a host: a packet gets the hardware address of its next hop, leaves as a frame, and is taken in as one.
+
+neigh_resolve_output, dev_queue_xmit, veth_xmit, eth_type_trans and is_skb_forwardable of the kernel.
+"""
+
+from __future__ import annotations
+
+from nankeen.forwarding import bridge, resolve, tunnel
+from nankeen.forwarding.hop import Cause, Consulted, Dropped, Unknown
+from nankeen.forwarding.ip import answer
+from nankeen.forwarding.job import Job, Outcome, Run, Stage
+from nankeen.forwarding.packet import Arp, Ethernet, Icmp, IcmpKind, Packet
+from nankeen.forwarding.tables import Unpredictable
+from nankeen.model.address import HardwareAddress, IPAddress
+from nankeen.model.observed import DynamicNeighbour
+from nankeen.model.state import Bridge, Device, Ipip, Link, Tun, Veth, Vxlan
+
+_SPARE = 4
+"""Bytes that a device takes in above its MTU: room for a VLAN tag (is_skb_forwardable in net/core/dev.c)."""
+_WIRED = frozenset({"", "dummy", "ifb"})
+"""Kinds of devices of which nothing is to know but what they are wired to."""
+_ABOUT_NEIGHBOURS = (IcmpKind.NEIGHBOUR_SOLICITATION, IcmpKind.NEIGHBOUR_ADVERTISEMENT)
+
+
+def transmit(run: Run, job: Job) -> Outcome:
+    """An IP packet at the device that it leaves by."""
+    link = job.tables.links.get(job.device)
+    if link is None or not link.up:
+        return Dropped(job.host.name, job.device, Cause.NO_LINK if link is None else Cause.LINK_DOWN)
+    if job.device == "lo":
+        job.iif = ""
+        return job.at(Stage.RECEIVE)
+    if isinstance(link.kind, Ipip | Tun) or link.kind == Device("wireguard"):
+        return tunnel.enter(job, link)
+    hop = job.nexthop or job.packet.ip.destination
+    address = _address_of(run, job, link, hop)
+    if address is None:
+        detail = f"nobody at {job.device} answers for {hop}"
+        return answer(job, IcmpKind.HOST_UNREACHABLE, Cause.NO_NEIGHBOUR, detail)
+    if link.address is None:
+        raise Unpredictable(f"the hardware address of {job.device} is not known")
+    job.packet = job.packet.within(Ethernet(link.address, address))
+    return job.at(Stage.FRAME)
+
+
+def _address_of(run: Run, job: Job, link: Link, hop: IPAddress) -> HardwareAddress | None:
+    """The hardware address of the next hop: the neighbour table's, or what it answers when asked."""
+    if hop.is_multicast:
+        return resolve.group_address(hop)
+    entry = job.tables.neighbours.get((job.device, hop))
+    if entry is None or (isinstance(entry, DynamicNeighbour) and not entry.is_valid):
+        found = run.resolve(run, job, hop)
+        if found is not None:
+            job.note(Consulted.NEIGHBOUR, resolve.Answer(hop, link.name, found))
+        return found
+    job.note(Consulted.NEIGHBOUR, entry)
+    return entry.address
+
+
+def frame(run: Run, job: Job) -> Outcome:
+    """A frame at the device that it leaves by."""
+    link = job.tables.links.get(job.device)
+    if link is None or not link.up:
+        return Dropped(job.host.name, job.device, Cause.NO_LINK if link is None else Cause.LINK_DOWN)
+    match link.kind:
+        case Bridge():
+            return bridge.forward(run, job, link, None)
+        case Vxlan():
+            return tunnel.enter_vxlan(run, job, link, link.kind)
+        case Veth():
+            return _cross(run, job, link)
+        case Device(kind) if kind in _WIRED:
+            return _cross(run, job, link)
+    raise Unpredictable(f"{job.device} is of a kind that is not understood: {link}")
+
+
+def _cross(run: Run, job: Job, link: Link) -> Outcome:
+    """What leaves by one end of a wire comes in by all the others."""
+    others = run.world.others(job.host.name, job.device)
+    if others is None:
+        return Unknown(job.host.name, job.device, f"nobody knows what {job.device} is wired to")
+    if link.carrier is False:
+        return Dropped(job.host.name, job.device, Cause.NO_CARRIER)
+    return [job.copy(Stage.ARRIVE, run.world.hosts[other.host], other.device) for other in others]
+
+
+def arrive(run: Run, job: Job) -> Outcome:
+    """A frame that comes in by a device."""
+    if job.host.state is None:
+        return Unknown(job.host.name, job.device, f"nothing was observed of {job.host.name}")
+    link = job.tables.links.get(job.device)
+    if link is None or not link.up:
+        return Dropped(job.host.name, job.device, Cause.NO_LINK if link is None else Cause.LINK_DOWN)
+    if link.mtu and job.packet.size - Ethernet.size > link.mtu + _SPARE:
+        detail = f"{job.packet.size - Ethernet.size} bytes, and {job.device} takes {link.mtu}"
+        return Dropped(job.host.name, job.device, Cause.TOO_BIG, detail)
+    if not link.master:
+        return station(run, job, link)
+    if link.master not in job.tables.bridges:
+        raise Unpredictable(f"{job.device} belongs to {link.master}, which is no bridge")
+    return bridge.forward(run, job, job.tables.links[link.master], link)
+
+
+def station(run: Run, job: Job, link: Link) -> Outcome:
+    """A frame that a host takes in, if it is for it."""
+    header = job.packet.headers[0]
+    if not isinstance(header, Ethernet):
+        raise TypeError(f"{job.packet} is no frame")
+    if not header.destination.is_multicast and header.destination != link.address:
+        detail = f"the frame is for {header.destination}, and {job.device} has {link.address}"
+        return Dropped(job.host.name, job.device, Cause.OTHER_STATION, detail)
+    job.packet = job.packet.without()
+    job.device = link.name
+    if _is_question(job.packet):
+        return resolve.answer(run, job, header.source)
+    return job.at(Stage.RECEIVE)
+
+
+def _is_question(packet: Packet) -> bool:
+    """Whether it is ARP's, or neighbour discovery's."""
+    if isinstance(packet.headers[0], Arp):
+        return True
+    inner = packet.headers[1] if len(packet.headers) > 1 else None
+    return isinstance(inner, Icmp) and inner.kind in _ABOUT_NEIGHBOURS

@@ -1,0 +1,200 @@
+"""IP on a host: sending, receiving, forwarding, for both versions.
+
+ip_queue_xmit, ip_rcv, ip_forward, ip_output and ip_error of net/ipv4; ip6_rcv, ip6_forward and ip6_output of net/ipv6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nankeen.forwarding import netfilter
+from nankeen.forwarding.admission import refused
+from nankeen.forwarding.hop import Answered, Cause, Consulted, Dropped, End
+from nankeen.forwarding.job import Job, Outcome, Run, Stage
+from nankeen.forwarding.packet import Icmp, IcmpKind
+from nankeen.forwarding.route import Decision, Query, lookup, source_for
+from nankeen.forwarding.ruleset import Hook
+from nankeen.forwarding.tables import Unpredictable
+from nankeen.model.observed import RouteType
+
+SMALLEST_IPV6_MTU = 1280
+"""RFC 8200 §5."""
+
+_ROUTE_ERRORS = {
+    RouteType.UNREACHABLE: (IcmpKind.HOST_UNREACHABLE, IcmpKind.NO_ROUTE),
+    RouteType.PROHIBIT: (IcmpKind.PROHIBITED, IcmpKind.PROHIBITED),
+}
+"""What a router answers for a route of that type, in IPv4 and in IPv6."""
+_SPEAK = frozenset({IcmpKind.ECHO_REQUEST, IcmpKind.ECHO_REPLY})
+
+
+def send(run: Run, job: Job) -> Outcome:
+    """A process of the host sends the packet: it is routed, and gets a source address if it has none."""
+    del run
+    tables, header = job.tables, job.packet.ip
+    given = None if header.source.is_unspecified else header.source
+    if given is not None and not tables.holds(given):
+        return Dropped(job.host.name, "", Cause.NO_SOURCE, f"{job.host.name} does not have the address {given}")
+    decision = lookup(tables, header.destination, Query(given, "lo", job.device, job.mark))
+    if decision is None or not decision.device:
+        return _unroutable(job, decision)
+    source = given or source_for(tables, header.destination, decision)
+    if source is None:
+        return Dropped(job.host.name, decision.device, Cause.NO_SOURCE, "the host has no address to send from")
+    packet = job.packet.with_ip(replace(header, source=source))
+    job.note(Consulted.LOCAL if decision.is_local else Consulted.ROUTE, decision.shown, packet, decision.device)
+    job.nexthop = decision.gateway
+    return job.at(Stage.OUTPUT, "lo" if decision.is_local else decision.device)
+
+
+def output(run: Run, job: Job) -> Outcome:
+    """The host's own packet passes the filter; one whose destination is translated there is routed anew."""
+    before = job.packet.ip.destination
+    ended = netfilter.passes(run, job, Hook.OUTPUT, oif=job.device)
+    if ended is not None:
+        return ended
+    after = job.packet.ip.destination
+    if after != before:
+        decision = lookup(job.tables, after, Query(job.packet.ip.source, "lo", "", job.mark))
+        if decision is None or not decision.device:
+            return _unroutable(job, decision)
+        job.note(Consulted.ROUTE, decision.shown, device=decision.device)
+        job.nexthop, job.device = decision.gateway, "lo" if decision.is_local else decision.device
+    return job.at(Stage.LEAVE)
+
+
+def leave(run: Run, job: Job) -> Outcome:
+    """The packet goes out by its device, in fragments if it must and may."""
+    _protected(job)
+    ended = netfilter.passes(run, job, Hook.POSTROUTING, iif=job.iif, oif=job.device)
+    if ended is not None:
+        return ended
+    link = job.tables.links.get(job.device)
+    if link is None:
+        return Dropped(job.host.name, job.device, Cause.NO_LINK)
+    mtu = link.mtu or 0
+    if mtu and job.packet.size > mtu:
+        header = job.packet.ip
+        if header.dont_fragment or not job.fragments:
+            return _too_big(job, mtu)
+        room = (mtu - header.size - (0 if header.version == 4 else 8)) // 8 * 8
+        fragment = header.size + (0 if header.version == 4 else 8) + room
+        job.note(Consulted.LINK, link, job.packet.with_ip(replace(header, fragment=fragment)))
+    return job.at(Stage.TRANSMIT)
+
+
+def receive(run: Run, job: Job) -> Outcome:
+    """A packet that came in by the job's device."""
+    if job.host.ruleset.unread:
+        raise Unpredictable(f"rules that are not understood: {', '.join(job.host.ruleset.unread)}")
+    device = job.device
+    ended = netfilter.passes(run, job, Hook.PREROUTING, iif=device)
+    if ended is not None:
+        return ended
+    tables, header = job.tables, job.packet.ip
+    strict = device if header.destination.is_link_local and header.version == 6 else ""
+    decision = lookup(tables, header.destination, Query(header.source, device, strict, job.mark))
+    if decision is None:
+        return _no_route(job)
+    refusal = refused(tables, header, device, job.mark)
+    if refusal is not None:
+        return Dropped(job.host.name, device, refusal.cause, f"{refusal.cause.value}: {refusal.entry}")
+    if decision.is_local:
+        job.note(Consulted.LOCAL, decision.shown)
+        _protected(job)
+        ended = netfilter.passes(run, job, Hook.INPUT, iif=device)
+        return ended if ended is not None else job.at(Stage.DELIVER)
+    return _forward(run, job, decision)
+
+
+def _forward(run: Run, job: Job, decision: Decision) -> Outcome:
+    host, device, version = job.host.name, job.device, job.packet.ip.version
+    if not job.tables.is_forwarding(version, device):
+        name = f"net.ipv{version}.conf.{device if version == 4 else 'all'}.forwarding = 0"
+        return Dropped(host, device, Cause.NOT_FORWARDING, name)
+    if not decision.device:
+        return _unroutable(job, decision)
+    if decision.type is not RouteType.UNICAST:
+        return Dropped(host, device, Cause.MARTIAN_DESTINATION, str(decision.shown))
+    ended = _unfit(job, decision)
+    if ended is not None:
+        return ended
+    job.note(Consulted.ROUTE, decision.shown, job.packet.routed(), decision.device)
+    job.iif, job.nexthop = device, decision.gateway
+    ended = netfilter.passes(run, job, Hook.FORWARD, iif=device, oif=decision.device)
+    if ended is not None:
+        return ended
+    job.fragments = version == 4
+    return job.at(Stage.LEAVE, decision.device)
+
+
+def _unfit(job: Job, decision: Decision) -> End | None:
+    """Why a router does not send the packet on, in the order in which it looks: too old, or too big."""
+    header, link = job.packet.ip, job.tables.links[decision.device]
+    if header.ttl <= 1:
+        return answer(job, IcmpKind.TIME_EXCEEDED, Cause.LOOP, f"its time to live ends on {job.host.name}")
+    if header.version == 6 and header.source.is_link_local:
+        return answer(job, IcmpKind.BEYOND_SCOPE, Cause.MARTIAN_SOURCE)
+    mtu = link.mtu or 0
+    if header.version == 6:
+        mtu = max(mtu, SMALLEST_IPV6_MTU)
+    if mtu and job.packet.size > mtu and (header.version == 6 or header.dont_fragment):
+        return _too_big(job, mtu, decision.device)
+    return None
+
+
+def _too_big(job: Job, mtu: int, device: str | None = None) -> End:
+    name = device or job.device
+    return answer(job, IcmpKind.TOO_BIG, Cause.TOO_BIG, f"{job.packet.size} bytes, and {name} takes {mtu}", mtu)
+
+
+def _no_route(job: Job) -> End:
+    """Of IPv4, a host that does not forward packets says nothing (ip_error)."""
+    host, device, header = job.host.name, job.device, job.packet.ip
+    if header.version == 4 and not job.tables.is_forwarding(4, device):
+        return Dropped(host, device, Cause.NOT_FORWARDING, f"net.ipv4.conf.{device}.forwarding = 0")
+    return answer(job, IcmpKind.NO_ROUTE, Cause.NO_ROUTE, f"no route to {header.destination}")
+
+
+def _unroutable(job: Job, decision: Decision | None) -> End:
+    """The end of a packet that no route leads anywhere."""
+    header = job.packet.ip
+    if decision is None:
+        return answer(job, IcmpKind.NO_ROUTE, Cause.NO_ROUTE, f"no route to {header.destination}")
+    errors = _ROUTE_ERRORS.get(decision.type)
+    if errors is None:
+        return Dropped(job.host.name, job.device, Cause.BLACKHOLE, str(decision.shown))
+    return answer(job, errors[header.version == 6], Cause.NO_ROUTE, str(decision.shown))
+
+
+def answer(job: Job, error: IcmpKind, cause: Cause, detail: str = "", mtu: int = 0) -> End:
+    """An ICMP error, if one may be sent (RFC 1122 §3.2.2, RFC 4443 §2.4). The sender of what is in a tunnel hears
+    nothing of what becomes of the tunnel's packet.
+    """
+    host, device, headers = job.host.name, job.device, job.packet.headers
+    inner = headers[1] if len(headers) > 1 else None
+    speaks_of_error = isinstance(inner, Icmp) and inner.kind not in _SPEAK
+    if speaks_of_error or is_tunnelled(job) or job.packet.ip.destination.is_multicast:
+        return Dropped(host, device, cause, detail)
+    return Answered(host, device, error, cause, detail, mtu)
+
+
+def is_tunnelled(job: Job) -> bool:
+    """Whether the outermost IP header is a tunnel's."""
+    return sum(type(header).__name__ == "Ip" for header in job.packet.headers) > 1
+
+
+def _protected(job: Job) -> None:
+    """Raises `Unpredictable` where IPsec has to do with the packet: whether its security associations stand is not
+    read.
+    """
+    if not job.tables.policies:
+        return
+    header = job.packet.ip
+    for policy in job.tables.policies:
+        if (
+            policy.source.version == header.version
+            and header.source in policy.source
+            and header.destination in policy.destination
+        ):
+            raise Unpredictable(f"IPsec protects the packet: {policy}")

@@ -1,0 +1,116 @@
+"""What is left to do of a walk: a packet (or a copy of it) at some stage of some host's network stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from nankeen.forwarding.hop import Connection, Consulted, End, Flow, Hop
+from nankeen.forwarding.packet import Packet
+from nankeen.forwarding.tables import Tables
+from nankeen.forwarding.world import Host, World
+from nankeen.model.address import HardwareAddress, IPAddress
+
+Trail = tuple["Trail", Hop] | None
+"""Hops, the last one first: copies of a packet share those before they part."""
+
+
+class Stage(Enum):
+    """Where a packet is in a host's network stack."""
+
+    SEND = auto()
+    """With a process of the host."""
+    OUTPUT = auto()
+    """Made by the host itself, routed."""
+    LEAVE = auto()
+    """Routed, on its way out by a device."""
+    TRANSMIT = auto()
+    """At a device, with the next hop known."""
+    FRAME = auto()
+    """At an Ethernet device, as a frame."""
+    ARRIVE = auto()
+    """Come in by a device, as a frame."""
+    RECEIVE = auto()
+    """Come in by a device, as an IP packet."""
+    DELIVER = auto()
+    """For the host itself."""
+
+
+@dataclass(slots=True)
+class Track:
+    """What connection tracking makes of the packet on this host."""
+
+    original: Flow
+    """As it came."""
+    wanted: Flow
+    """As it shall leave."""
+    is_new: bool
+    """The first packet of a connection: rules decide how it is translated."""
+
+
+@dataclass(slots=True)
+class Job:
+    """A packet at a stage. Whoever works on it changes it, and returns it for the next stage."""
+
+    stage: Stage
+    host: Host
+    device: str
+    """What it came in by, or is to leave by."""
+    packet: Packet
+    trail: Trail = None
+    iif: str = ""
+    """What it came in by, while it is forwarded; "" for packets of the host itself."""
+    nexthop: IPAddress | None = None
+    mark: int = 0
+    track: Track | None = None
+    fragments: bool = True
+    """Whether it may leave in fragments."""
+
+    @property
+    def tables(self) -> Tables:
+        return self.host.tables
+
+    def note(self, consulted: Consulted, entry: object, after: Packet | None = None, device: str | None = None) -> None:
+        """Adds a hop, and goes on with the packet that it leaves."""
+        packet = self.packet
+        after = packet if after is None else after
+        where = self.device if device is None else device
+        self.trail = (self.trail, Hop(self.host.name, where, consulted, entry, packet, after))
+        self.packet = after
+
+    def at(self, stage: Stage, device: str | None = None) -> Job:
+        """The same packet, at another stage."""
+        self.stage = stage
+        if device is not None:
+            self.device = device
+        return self
+
+    def copy(self, stage: Stage, host: Host, device: str) -> Job:
+        """A copy of the packet, in another host's hands: nothing that this one remembers of it goes along."""
+        return Job(stage, host, device, self.packet, self.trail)
+
+
+Outcome = Job | list[Job] | End
+
+
+@dataclass(slots=True)
+class Run:
+    """What a walk knows besides its packets."""
+
+    world: World
+    resolve: Callable[[Run, Job, IPAddress], HardwareAddress | None]
+    """Asks the neighbours of a device who has the address, by ARP or neighbour discovery."""
+    known: dict[tuple[str, Flow], Connection] = field(default_factory=dict)
+    """Connections from earlier packets, by host and by either flow."""
+    made: list[Connection] = field(default_factory=list)
+    """Connections that this packet makes."""
+    learned: dict[tuple[str, str, HardwareAddress], str] = field(default_factory=dict)
+    """The ports that bridges have learned from frames, by host, bridge and hardware address."""
+    vteps: dict[tuple[str, str, HardwareAddress], IPAddress] = field(default_factory=dict)
+    """The far ends that VXLAN devices have learned."""
+    depth: int = 0
+    """How many questions of neighbours this one was asked for."""
+    question: IPAddress | None = None
+    """Of a walk that resolves a neighbour: whose address is asked for."""
+    answer: HardwareAddress | None = None

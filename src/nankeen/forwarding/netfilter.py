@@ -1,0 +1,182 @@
+"""What the packet filter says to a packet at a hook, and connection tracking as far as it translates addresses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nankeen.forwarding.hop import Answered, Cause, Connection, Consulted, Dropped, End, Flow
+from nankeen.forwarding.job import Job, Run, Track
+from nankeen.forwarding.packet import Icmp, IcmpKind, Ip, Packet, Protocol, Tcp, Udp, WireguardHeader
+from nankeen.forwarding.route import ANY, _select4, _select6, is_local, lookup
+from nankeen.forwarding.ruleset import Act, Action, Hook, Look, Rule
+from nankeen.model.address import IPAddress
+
+_ICMP_NAMES = {
+    IcmpKind.ECHO_REQUEST: "echo-request",
+    IcmpKind.ECHO_REPLY: "echo-reply",
+    IcmpKind.TIME_EXCEEDED: "time-exceeded",
+    IcmpKind.NEIGHBOUR_SOLICITATION: "nd-neighbor-solicit",
+    IcmpKind.NEIGHBOUR_ADVERTISEMENT: "nd-neighbor-advert",
+}
+_BEGINNINGS = (Hook.PREROUTING, Hook.OUTPUT)
+_DESTINATION_HOOKS = (Hook.PREROUTING, Hook.OUTPUT)
+
+
+def passes(run: Run, job: Job, hook: Hook, *, iif: str = "", oif: str = "") -> End | None:
+    """Lets the packet pass a hook, translated where rules say so; None where it goes on, else how it ends.
+
+    Raises `Unpredictable`.
+    """
+    ruleset = job.host.ruleset
+    if not ruleset.bases and not run.known:
+        return None
+    if hook in _BEGINNINGS:
+        job.track = _track(run, job)
+    version = job.packet.ip.version
+    if ruleset.has(hook, version, nat=False):
+        found = ruleset.verdict(hook, _look(job, iif, oif), version, nat=False, mark=job.mark)
+        job.mark = found.mark
+        if found.by is not None and (found.action.act is not Act.ACCEPT or isinstance(found.by, Rule)):
+            job.note(Consulted.FILTER, found.by)
+        if found.action.act is not Act.ACCEPT:
+            return _refusal(job, found.action, found.by)
+    if job.track is not None:
+        _translate(run, job, job.track, hook, iif, oif)
+    return None
+
+
+def _track(run: Run, job: Job) -> Track:
+    flow = flow_of(job.packet)
+    known = run.known.get((job.host.name, flow))
+    if known is None:
+        return Track(flow, flow, is_new=True)
+    other = known.reply if flow == known.original else known.original
+    return Track(flow, other.reversed(), is_new=False)
+
+
+def _translate(run: Run, job: Job, track: Track, hook: Hook, iif: str, oif: str) -> None:
+    version = job.packet.ip.version
+    if track.is_new and job.host.ruleset.has(hook, version, nat=True):
+        found = job.host.ruleset.verdict(hook, _look(job, iif, oif), version, nat=True, mark=job.mark)
+        wanted = _wanted(job, found.action, iif, oif)
+        if wanted is not None:
+            track.wanted = wanted
+            job.note(Consulted.NAT, found.by, _carrying(job.packet, wanted))
+    elif not track.is_new:
+        flow, wanted = flow_of(job.packet), track.wanted
+        if hook in _DESTINATION_HOOKS:
+            wanted = replace(flow, destination=wanted.destination, port=wanted.port)
+        if wanted != flow and hook is not Hook.FORWARD:
+            job.note(
+                Consulted.NAT,
+                f"conntrack {track.original.source} → {track.original.destination}",
+                _carrying(job.packet, wanted),
+            )
+    if track.is_new and hook in (Hook.POSTROUTING, Hook.INPUT):
+        run.made.append(Connection(job.host.name, track.original, flow_of(job.packet).reversed()))
+
+
+def _wanted(job: Job, action: Action, iif: str, oif: str) -> Flow | None:
+    """The packet's flow as a rule translates it; None where it stays."""
+    flow = flow_of(job.packet)
+    match action.act:
+        case Act.MASQUERADE:
+            address = _masquerade(job, oif)
+            return replace(flow, source=address) if address is not None else None
+        case Act.SNAT:
+            return replace(flow, source=action.address or flow.source, source_port=action.port or flow.source_port)
+        case Act.DNAT:
+            return replace(flow, destination=action.address or flow.destination, port=action.port or flow.port)
+        case Act.REDIRECT:
+            address = _select4(job.tables, iif, None) if flow.source.version == 4 else None
+            return replace(flow, destination=address or flow.destination, port=action.port or flow.port)
+    return None
+
+
+def _masquerade(job: Job, oif: str) -> IPAddress | None:
+    """nf_nat_masquerade_ipv4 and _ipv6: an address of the device that the packet leaves by, near its next hop."""
+    near = job.nexthop or job.packet.ip.destination
+    return (
+        _select4(job.tables, oif, near)
+        if job.packet.ip.version == 4
+        else _select6(job.tables, oif, job.packet.ip.destination)
+    )
+
+
+def _refusal(job: Job, action: Action, by: object) -> End:
+    host, device = job.host.name, job.device
+    if action.act is Act.REJECT:
+        return Answered(host, device, action.error, Cause.FILTERED, str(by), reset=action.reset)
+    return Dropped(host, device, Cause.FILTERED, str(by))
+
+
+def flow_of(packet: Packet) -> Flow:
+    """The flow that an IP packet belongs to."""
+    header = packet.ip
+    inner = packet.headers[1] if len(packet.headers) > 1 else None
+    match inner:
+        case Udp(source, destination) | Tcp(source, destination):
+            return Flow(header.source, header.destination, inner.protocol, source, destination)
+        case Icmp(_, identifier):
+            return Flow(header.source, header.destination, protocol_of(packet), identifier, identifier)
+    return Flow(header.source, header.destination, protocol_of(packet), 0, 0)
+
+
+def protocol_of(packet: Packet) -> int:
+    """What the outermost IP header says it carries; 0 where the packet ends there."""
+    inner = packet.headers[1] if len(packet.headers) > 1 else None
+    match inner:
+        case Udp() | Tcp():
+            return inner.protocol
+        case Icmp():
+            return Protocol.ICMP if packet.ip.version == 4 else Protocol.ICMPV6
+        case Ip():
+            return Protocol.IPIP if inner.version == 4 else Protocol.IPV6
+        case WireguardHeader():
+            return Protocol.UDP
+    return 0
+
+
+def _carrying(packet: Packet, flow: Flow) -> Packet:
+    header, *rest = packet.headers
+    if not isinstance(header, Ip):
+        return packet
+    if rest and isinstance(rest[0], Udp | Tcp):
+        rest[0] = replace(rest[0], source=flow.source_port, destination=flow.port)
+    return Packet((replace(header, source=flow.source, destination=flow.destination), *rest), packet.payload)
+
+
+def _look(job: Job, iif: str, oif: str) -> Look:
+    packet, header = job.packet, job.packet.ip
+    name = "ip" if header.version == 4 else "ip6"
+    protocol = protocol_of(packet)
+    facts: dict[str, object] = {
+        "meta nfproto": "ipv4" if header.version == 4 else "ipv6",
+        "meta l4proto": protocol,
+        f"{name} saddr": header.source,
+        f"{name} daddr": header.destination,
+        f"{name} {'protocol' if header.version == 4 else 'nexthdr'}": protocol,
+        f"{name} {'ttl' if header.version == 4 else 'hoplimit'}": header.ttl,
+        "ct state": "new" if job.track is None or job.track.is_new else "established",
+        "fib daddr type": _type(job),
+    }
+    facts.update({f"meta {key}": device for key, device in (("iifname", iif), ("oifname", oif)) if device})
+    facts.update({f"meta {key}": device for key, device in (("iif", iif), ("oif", oif)) if device})
+    inner = packet.headers[1] if len(packet.headers) > 1 else None
+    match inner:
+        case Udp(source, destination) | Tcp(source, destination):
+            kinds = ("udp" if isinstance(inner, Udp) else "tcp", "th")
+            facts.update({f"{kind} sport": source for kind in kinds})
+            facts.update({f"{kind} dport": destination for kind in kinds})
+        case Icmp(kind):
+            said = _ICMP_NAMES.get(kind, "destination-unreachable")
+            facts["icmp type" if header.version == 4 else "icmpv6 type"] = said
+    return Look(facts)
+
+
+def _type(job: Job) -> str:
+    destination = job.packet.ip.destination
+    if is_local(job.tables, destination):
+        return "local"
+    found = lookup(job.tables, destination, ANY)
+    return found.type.name.lower() if found is not None else "unreachable"

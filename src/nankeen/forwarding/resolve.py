@@ -1,0 +1,154 @@
+"""Who has an address: ARP (RFC 826) and neighbour discovery (RFC 4861), asked and answered.
+
+arp_solicit and arp_process of net/ipv4/arp.c; ndisc_solicit and ndisc_recv_ns of net/ipv6/ndisc.c. A question travels
+as any frame does: over bridges, wires and tunnels, and through packet filters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from nankeen.forwarding import netfilter
+from nankeen.forwarding.admission import refused
+from nankeen.forwarding.hop import Cause, Delivered, Dropped
+from nankeen.forwarding.job import Job, Outcome, Run, Stage
+from nankeen.forwarding.packet import BROADCAST, Arp, Ethernet, Icmp, IcmpKind, Ip, Packet
+from nankeen.forwarding.route import Query, lookup, select_source
+from nankeen.forwarding.ruleset import Hook
+from nankeen.forwarding.tables import Tables, Unpredictable
+from nankeen.model.address import HardwareAddress, IPAddress
+from nankeen.model.observed import RouteType
+from nankeen.model.state import AddressFlag
+
+_SOLICITED_NODE = int(IPv6Address("ff02::1:ff00:0"))
+_NEVER_FORWARDED = 255
+"""Hop limit of neighbour discovery: no router has touched the packet (RFC 4861 §7.1.1)."""
+_IGNORE_ON_OTHERS = (1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the neighbour table holds once somebody has answered."""
+
+    destination: IPAddress
+    device: str
+    address: HardwareAddress
+
+    def __str__(self) -> str:
+        return f"{self.destination} dev {self.device} lladdr {self.address} REACHABLE"
+
+
+def group_address(group: IPAddress) -> HardwareAddress:
+    """What frames to a multicast address are sent to (RFC 1112 §6.4, RFC 2464 §7)."""
+    if group.version == 4:
+        return HardwareAddress(b"\x01\x00\x5e" + (int(group) & 0x7F_FFFF).to_bytes(3, "big"))
+    return HardwareAddress(b"\x33\x33" + group.packed[-4:])
+
+
+def question(job: Job, hop: IPAddress) -> Job | None:
+    """The frame that asks who has the address; None where the host has no address to ask with."""
+    link = job.tables.links[job.device]
+    asking = job.packet.ip.source
+    if link.address is None:
+        raise Unpredictable(f"the hardware address of {job.device} is not known")
+    asked = Job(Stage.FRAME, job.host, job.device, job.packet)
+    if hop.version == 4:
+        own = asking if asking.version == 4 and job.tables.holds(asking) else select_source(job.tables, job.device, hop)
+        request = Arp(own or IPv4Address(0), link.address, hop)
+        asked.packet = Packet((Ethernet(link.address, BROADCAST), request))
+        return asked
+    own = asking if job.tables.holds_on(asking, job.device) else select_source(job.tables, job.device, hop)
+    if own is None:
+        return None
+    group = IPv6Address(_SOLICITED_NODE | int(hop) & 0xFF_FFFF)
+    header = Ip(own, group, _NEVER_FORWARDED)
+    frame = Ethernet(link.address, group_address(group))
+    asked.packet = Packet((frame, header, Icmp(IcmpKind.NEIGHBOUR_SOLICITATION, target=hop)))
+    return asked
+
+
+def answer(run: Run, job: Job, sender: HardwareAddress) -> Outcome:
+    """What a host does with a question or an answer, which came in a frame of that sender."""
+    header = job.packet.headers[0]
+    if isinstance(header, Arp):
+        return _heard(run, job, header.sender, header.sender_address) if header.reply else _arp(job, header)
+    return _neighbour_discovery(run, job, sender)
+
+
+def _heard(run: Run, job: Job, who: IPAddress, where: HardwareAddress) -> Outcome:
+    """An answer has come back. Raises `Unpredictable` where several stations claim the address."""
+    if who == run.question:
+        if run.answer not in (None, where):
+            raise Unpredictable(f"both {run.answer} and {where} answer for {who}")
+        run.answer = where
+    return Delivered(job.host.name, job.device, who)
+
+
+def _silent(job: Job, why: str) -> Outcome:
+    return Dropped(job.host.name, job.device, Cause.NO_NEIGHBOUR, why)
+
+
+def _arp(job: Job, request: Arp) -> Outcome:
+    tables, device = job.tables, job.device
+    link = tables.links[device]
+    if not _answers(tables, device, request) or link.address is None:
+        return _silent(job, f"{job.host.name} does not answer for {request.target} at {device}")
+    said = Arp(request.target, link.address, request.sender, reply=True)
+    job.packet = Packet((Ethernet(link.address, request.sender_address), said))
+    return job.at(Stage.FRAME)
+
+
+def _answers(tables: Tables, device: str, request: Arp) -> bool:
+    """arp_process: the target must be the host's, and the sender one that may be heard by the device."""
+    decision = lookup(tables, request.target, Query(request.sender, device))
+    probing = request.sender.is_unspecified
+    if decision is None or (not probing and refused(tables, Ip(request.sender, request.target), device) is not None):
+        return False
+    if decision.type is not RouteType.LOCAL:
+        proxies = any(tables.settings.get(f"net/ipv4/conf/{name}/proxy_arp", "0") != "0" for name in ("all", device))
+        return proxies and decision.type is RouteType.UNICAST and decision.device not in ("", device)
+    if any(tables.settings.get(f"net/ipv4/conf/{name}/arp_filter", "0") != "0" for name in ("all", device)):
+        back = lookup(tables, request.sender, Query(request.target))
+        if back is None or back.device != device:
+            return False
+    ignore = tables.either(4, device, "arp_ignore")
+    if ignore not in (0, *_IGNORE_ON_OTHERS):
+        raise Unpredictable(f"net.ipv4.conf.{device}.arp_ignore is {ignore}")
+    return ignore == 0 or tables.holds_on(request.target, device)
+
+
+def _neighbour_discovery(run: Run, job: Job, sender: HardwareAddress) -> Outcome:
+    tables, device, header = job.tables, job.device, job.packet.ip
+    said = job.packet.headers[1]
+    assert isinstance(said, Icmp)  # noqa: S101  (the caller has looked)
+    assert said.target is not None  # noqa: S101  (every message of the two has one)
+    for hook in (Hook.PREROUTING, Hook.INPUT):
+        ended = netfilter.passes(run, job, hook, iif=device)
+        if ended is not None:
+            return ended
+    if said.kind is IcmpKind.NEIGHBOUR_ADVERTISEMENT:
+        return _heard(run, job, said.target, sender)
+    link = tables.links[device]
+    if not _has(tables, device, said.target) or link.address is None:
+        return _silent(job, f"{job.host.name} does not have {said.target} at {device}")
+    job.packet = Packet((
+        Ip(said.target, header.source, _NEVER_FORWARDED),
+        Icmp(IcmpKind.NEIGHBOUR_ADVERTISEMENT, target=said.target),
+    ))  # fmt: skip
+    for hook in (Hook.OUTPUT, Hook.POSTROUTING):
+        ended = netfilter.passes(run, job, hook, oif=device)
+        if ended is not None:
+            return ended
+    job.packet = job.packet.within(Ethernet(link.address, sender))
+    return job.at(Stage.FRAME)
+
+
+def _has(tables: Tables, device: str, address: IPAddress) -> bool:
+    """IPv6 answers only for what is on the device itself."""
+    if tables.settings.get(f"net/ipv6/conf/{device}/disable_ipv6", "0") != "0":
+        return False
+    return any(
+        held.interface.ip == address and not (held.flags or AddressFlag(0)) & AddressFlag.DADFAILED
+        for held in tables.addresses.get(device, ())
+    )

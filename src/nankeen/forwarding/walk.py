@@ -1,0 +1,177 @@
+"""The way of a packet through a world, hop by hop, to its end.
+
+A packet is a job that passes from stage to stage; bridges and switches make copies of it, each a job of its own. Every
+walk ends: each router takes one from the time to live, a tunnel in itself is cut off, and a frame that comes round to
+where it was, unchanged, is called a loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from nankeen.forwarding import ethernet, ip, resolve, tunnel
+from nankeen.forwarding.hop import Answered, Cause, Connection, Delivered, Dropped, End, Hop, Unknown, Walk
+from nankeen.forwarding.job import Job, Outcome, Run, Stage, Trail
+from nankeen.forwarding.packet import Icmp, IcmpKind, Ip, Packet, Tcp, Udp
+from nankeen.forwarding.tables import Unpredictable
+from nankeen.forwarding.world import Host, Resolution, World
+from nankeen.model.address import HardwareAddress, IPAddress
+from nankeen.model.errors import InputError
+
+_STAGES: dict[Stage, Callable[[Run, Job], Outcome]] = {
+    Stage.SEND: ip.send,
+    Stage.OUTPUT: ip.output,
+    Stage.LEAVE: ip.leave,
+    Stage.TRANSMIT: ethernet.transmit,
+    Stage.FRAME: ethernet.frame,
+    Stage.ARRIVE: ethernet.arrive,
+    Stage.RECEIVE: ip.receive,
+    Stage.DELIVER: tunnel.deliver,
+}
+_STEPS = 10_000
+"""Steps of one walk, of all copies together."""
+_QUESTIONS = 6
+"""A question of a neighbour may need another, of a tunnel's underlay; no sound network has more in a row."""
+
+
+def walk(world: World, packet: Packet, at: str | None = None, connections: Iterable[Connection] = ()) -> Walk:
+    """What becomes of an IP packet that a process sends on the host `at`, by default the one that has its source
+    address; a source of zeros leaves the choice to the host. `connections` are those of earlier walks, which the packet
+    may be an answer in. Raises `InputError` where it is not clear who sends it.
+    """
+    host = _sender(world, packet, at)
+    known = list(connections)
+    flows = {(item.host, flow): item for item in known for flow in (item.original, item.reply)}
+    run = Run(world, _resolve, flows)
+    if host.state is None:
+        end: End = Unknown(host.name, "", f"nothing was observed of {host.name}")
+        return Walk(packet, (), end, packet, tuple(known))
+    ends = _follow(run, Job(Stage.SEND, host, "", packet))
+    end, trail, last = min(ends, key=_rank)
+    return Walk(packet, _hops(trail), end, last, (*known, *run.made))
+
+
+def reply_to(walked: Walk) -> Packet:
+    """What the receiver of a delivered packet answers, to be walked from where that was delivered."""
+    header, *rest = walked.last.headers
+    if not walked.delivered or not isinstance(header, Ip):
+        raise InputError("only a packet that was delivered has an answer")
+    if rest and isinstance(rest[0], Udp | Tcp):
+        rest[0] = type(rest[0])(rest[0].destination, rest[0].source)
+    elif rest and isinstance(rest[0], Icmp):
+        rest[0] = Icmp(IcmpKind.ECHO_REPLY, rest[0].identifier)
+    return Packet(
+        (Ip(header.destination, header.source, dont_fragment=header.dont_fragment), *rest), walked.last.payload
+    )
+
+
+def _sender(world: World, packet: Packet, at: str | None) -> Host:
+    if at is None:
+        host = world.holder(packet.ip.source)
+        if host is None:
+            raise InputError(
+                f"not one host has the address {packet.ip.source}", remedy="say which one sends the packet"
+            )
+        return host
+    if at not in world.hosts:
+        raise InputError("there is no such host", where=at)
+    return world.hosts[at]
+
+
+_Found = tuple[End, Trail, Packet]
+
+
+def _follow(run: Run, first: Job) -> list[_Found]:
+    """The ends of all copies of a packet."""
+    jobs = [first]
+    ends: list[_Found] = []
+    seen: set[tuple[str, str, Packet]] = set()
+    for _ in range(_STEPS):
+        if not jobs:
+            return ends
+        job = jobs.pop()
+        if job.stage is Stage.ARRIVE:
+            place = (job.host.name, job.device, job.packet)
+            if place in seen:
+                ends.append(
+                    (
+                        Dropped(job.host.name, job.device, Cause.LOOP, "the frame has been here before"),
+                        job.trail,
+                        job.packet,
+                    )
+                )
+                continue
+            seen.add(place)
+        found = _step(run, job)
+        if isinstance(found, Job):
+            jobs.append(found)
+        elif isinstance(found, list):
+            jobs += reversed(found)
+        else:
+            ends.append((found, job.trail, job.packet))
+    ends.append((Unknown(first.host.name, first.device, f"more than {_STEPS} copies of it"), first.trail, first.packet))
+    return ends
+
+
+def _step(run: Run, job: Job) -> Outcome:
+    try:
+        return _STAGES[job.stage](run, job)
+    except Unpredictable as why:
+        return Unknown(job.host.name, job.device, str(why))
+
+
+def _rank(found: _Found) -> tuple[int, int]:
+    """Of the ends of copies the one that counts: who is not meant drops it, and that says nothing."""
+    end, trail, _ = found
+    match end:
+        case Delivered():
+            place = 0
+        case Answered():
+            place = 1
+        case Unknown():
+            place = 2
+        case Dropped(cause=Cause.OTHER_STATION):
+            place = 4
+        case Dropped():
+            place = 3
+    return place, -_length(trail)
+
+
+def _length(trail: Trail) -> int:
+    length = 0
+    while trail is not None:
+        trail, length = trail[0], length + 1
+    return length
+
+
+def _hops(trail: Trail) -> tuple[Hop, ...]:
+    found: list[Hop] = []
+    while trail is not None:
+        trail, hop = trail
+        found.append(hop)
+    return tuple(reversed(found))
+
+
+def _resolve(run: Run, job: Job, hop: IPAddress) -> HardwareAddress | None:
+    """Asks the neighbours of the job's device. Raises `Unpredictable` where what becomes of the question is not known
+    and nobody is known to answer it.
+    """
+    key = (job.host.name, job.device, hop, job.packet.ip.source)
+    found = run.world.resolved.get(key)
+    if found is None:
+        found = run.world.resolved[key] = _ask(run, job, hop)
+    run.learned.update(found.learned)
+    run.vteps.update(found.vteps)
+    if found.address is None and found.unknown:
+        raise Unpredictable(found.unknown)
+    return found.address
+
+
+def _ask(run: Run, job: Job, hop: IPAddress) -> Resolution:
+    first = resolve.question(job, hop) if run.depth < _QUESTIONS else None
+    if first is None:
+        return Resolution(None)
+    asked = Run(run.world, _resolve, depth=run.depth + 1, question=hop)
+    ends = _follow(asked, first)
+    unknown = next((end.detail for end, _, _ in ends if isinstance(end, Unknown)), "")
+    return Resolution(asked.answer, unknown, asked.learned, asked.vteps)

@@ -1,0 +1,105 @@
+"""All that a packet may pass: hosts (nodes, pods, routers), each with its state, and the wires between devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from nankeen.forwarding.ruleset import NO_RULES, Ruleset
+from nankeen.forwarding.tables import Tables
+from nankeen.model.address import HardwareAddress, IPAddress
+from nankeen.model.errors import InputError
+from nankeen.model.state import State
+
+
+@dataclass(frozen=True)
+class Host:
+    """A network namespace: its name, what its kernel holds, and its packet filter."""
+
+    name: str
+    state: State | None
+    """None where it could not be read: nothing is known of packets that come there."""
+    ruleset: Ruleset = NO_RULES
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The state, prepared for lookups: once, when the first packet comes."""
+        return Tables(self.state or State())
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A device, and whose it is."""
+
+    host: str
+    device: str
+
+    def __str__(self) -> str:
+        return f"{self.device} of {self.host}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """What carries a frame from each of its ports to all the others: a cable, a veth pair, or a switch."""
+
+    ports: tuple[Port, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What came of a question of a neighbour."""
+
+    address: HardwareAddress | None
+    unknown: str = ""
+    """Why it is not known who answers, where it is not."""
+    learned: Mapping[tuple[str, str, HardwareAddress], str] = field(default_factory=dict)
+    """What bridges learned from question and answer, by host, bridge and address."""
+    vteps: Mapping[tuple[str, str, HardwareAddress], IPAddress] = field(default_factory=dict)
+    """What VXLAN devices learned."""
+
+
+class World:
+    """Hosts and wires, prepared once; every walk reads it and none changes it."""
+
+    def __init__(self, hosts: Mapping[str, Host], wires: tuple[Wire, ...]) -> None:
+        self.hosts = hosts
+        self.wires = wires
+        self._ends = {
+            port: tuple(other for other in wire.ports if other != port) for wire in wires for port in wire.ports
+        }
+
+        self.resolved: dict[tuple[str, str, IPAddress, IPAddress], Resolution] = {}
+        """What questions of neighbours have brought, by host, device, who was asked for and who sent the packet that
+        asked: the same questions come with every packet.
+        """
+
+    @classmethod
+    def of(cls, hosts: Iterable[Host], wires: Iterable[Wire] = ()) -> World:
+        """Raises `InputError` where two hosts have one name, a wire ends at none, or a device is on two wires."""
+        named: dict[str, Host] = {}
+        for host in hosts:
+            if named.setdefault(host.name, host) is not host:
+                raise InputError("two hosts have this name", where=host.name)
+        taken: set[Port] = set()
+        wires = tuple(wires)
+        for port in (port for wire in wires for port in wire.ports):
+            if port.host not in named:
+                raise InputError("a wire ends at a host that is not there", where=str(port))
+            if port in taken:
+                raise InputError("two wires end here", where=str(port))
+            taken.add(port)
+        return cls(named, wires)
+
+    def with_host(self, host: Host) -> World:
+        """The same world, but for one host's state."""
+        return World({**self.hosts, host.name: host}, self.wires)
+
+    def others(self, host: str, device: str) -> tuple[Port, ...] | None:
+        """Where a frame that leaves by the device comes in; None where it is on no wire."""
+        return self._ends.get(Port(host, device))
+
+    def holder(self, address: IPAddress) -> Host | None:
+        """The one host that has the address; None where none has, or several have."""
+        found = [host for host in self.hosts.values() if host.state is not None and host.tables.holds(address)]
+        return found[0] if len(found) == 1 else None
