@@ -21,16 +21,20 @@ class Code(IntEnum):
     INVALID_CONFIG = 7
     INVALID_NAMESPACE = 8
     TRY_AGAIN_LATER = 11
+    NOT_AVAILABLE = 50
+    LIMITED_CONNECTIVITY = 51
     KERNEL = 100
     ADDRESSES_EXHAUSTED = 101
     INTERFACE_TAKEN = 102
+    NOT_AS_ADDED = 103
     INTERNAL = 999
 
 
 class CniError(NankeenError):
     """A request cannot be served. The message is `problem` with `where`; the details are `remedy`."""
 
-    def __init__(self, code: Code, problem: str, *, where: str = "", remedy: str = "") -> None:
+    def __init__(self, code: int, problem: str, *, where: str = "", remedy: str = "") -> None:
+        """`code` is one of `Code`; only another plugin's error, passed on, may have any."""
         super().__init__(problem, where=where, remedy=remedy)
         self.code = code
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import sys
 from pathlib import Path
 
 from nankeen.cni import client, compiled
+from nankeen.cni.wholefile import put
 from nankeen.model.errors import InputError
 
 BINARY_DIRECTORY = Path("/opt/cni/bin")
@@ -34,7 +34,7 @@ def install_executable(
     directory: Path = BINARY_DIRECTORY, content: bytes | None = None, *, socket: str = client.SOCKET
 ) -> Path:
     """Puts the client into the directory, to ask the agent on that socket. Raises `InputError` and `OSError`."""
-    return _replace(directory / EXECUTABLE, executable(socket) if content is None else content, 0o755)
+    return put(directory / EXECUTABLE, executable(socket) if content is None else content, 0o755)
 
 
 def executable(socket: str = client.SOCKET) -> bytes:
@@ -66,7 +66,7 @@ def python_executable(socket: str = client.SOCKET, interpreter: str = sys.execut
 
 def install_conflist(directory: Path = CONFIG_DIRECTORY, content: bytes | None = None) -> Path:
     """Puts the network configuration list into the directory: from now on the runtime starts pods. Raises `OSError`."""
-    return _replace(directory / CONFLIST, conflist() if content is None else content, 0o644)
+    return put(directory / CONFLIST, conflist() if content is None else content, 0o644)
 
 
 def remove_executable(directory: Path = BINARY_DIRECTORY) -> None:
@@ -90,35 +90,3 @@ def _check_socket(path: str) -> None:
     if not path.isprintable() or not 0 < len(path.encode()) < _SOCKET_FIELD:
         problem = "cannot be the path of the agent's socket"
         raise InputError(problem, where=repr(path), remedy=f"at most {_SOCKET_FIELD - 1} bytes, all printable")
-
-
-def _replace(path: Path, content: bytes, mode: int) -> Path:
-    """Writes a file beside the path, then renames it. Its suffix is none that a runtime takes for a configuration.
-
-    A file that is there already is left alone, so that an agent's start costs no writing to the disk.
-    """
-    if _is_there(path, content, mode):
-        return path
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    return path
-
-
-def _is_there(path: Path, content: bytes, mode: int) -> bool:
-    try:
-        found = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    same = stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) == mode and found.st_uid == os.geteuid()
-    return same and found.st_size == len(content) and path.read_bytes() == content

@@ -6,24 +6,34 @@ reference library. Every refusal is a `CniError`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 
-import msgspec
+from nankeen.cni.config import (
+    MAX_INPUT,
+    WHERE,
+    PluginConfig,
+    decode,
+    fields_of,
+    is_identifier,
+    parse_config,
+    parse_version,
+)
+from nankeen.cni.config import (
+    parse_request as parse_requested,
+)
+from nankeen.cni.error import CniError, Code, as_cni_error
+from nankeen.cni.flannelconf import TYPE, FlannelConfig, parse_flannel
+from nankeen.cni.previous import parse_result
+from nankeen.cni.reading import check_interface_name, station
+from nankeen.cni.result import Result
+from nankeen.cni.version import SUPPORTED, at_least
+from nankeen.model.address import HardwareAddress, IPAddress
+from nankeen.model.errors import InputError
+from nankeen.model.gojson import JSON, Fields
 
-from nankeen.cni.error import CniError, Code
-from nankeen.cni.version import ASSUMED, SUPPORTED
-
-MAX_INPUT = 1 << 20
-"""Longest network configuration on standard input, in bytes."""
-MAX_INTERFACE_NAME = 15
-"""Longest interface name, in bytes: IFNAMSIZ - 1 (linux/if.h)."""
-
-_IDENTIFIER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
-_MIN_MTU, _MAX_MTU = 68, 65_535
+__all__ = ["MAX_INPUT", "Attachment", "Request", "Verb", "parse_request", "requested_version"]
 
 
 class Verb(Enum):
@@ -31,31 +41,36 @@ class Verb(Enum):
 
     ADD = "ADD"
     DEL = "DEL"
+    CHECK = "CHECK"
+    GC = "GC"
+    STATUS = "STATUS"
 
 
 REQUIRED: Mapping[Verb, tuple[str, ...]] = {
     Verb.ADD: ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"),
+    Verb.CHECK: ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"),
     Verb.DEL: ("CNI_CONTAINERID", "CNI_IFNAME"),
+    Verb.GC: (),
+    Verb.STATUS: (),
 }
 """The variables that the runtime must set for a verb."""
+_SINCE = {Verb.CHECK: "0.4.0", Verb.GC: "1.1.0", Verb.STATUS: "1.1.0"}
+"""The version of the specification that brought a verb."""
+_MOST_ATTACHMENTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class PluginConfig:
-    """The network configuration of our plugin. Subnets and gateways are not in it: they come from the agent."""
+class Attachment:
+    """What holds an address: a pod's interface, within one network."""
 
-    version: str
-    name: str
-    """The network's name; it also names the directory of reserved addresses."""
-    bridge: str = "cni0"
-    mtu: int | None = None
-    """Of the pod's interface, in bytes; None for the agent's."""
-    hairpin: bool = False
-    """Whether the bridge may send a frame back where it came from, so that a pod reaches itself through a service."""
-    default_gateway: bool = True
-    """Whether the pod's default route leads to the bridge."""
-    data_directory: Path | None = None
-    """Where reserved addresses are kept; None for the agent's place."""
+    container: str
+    interface: str
+    """Its name inside the pod; "" of a holder who did not say."""
+
+    @property
+    def content(self) -> bytes:
+        """What an address's file says of its holder, in host-local's store."""
+        return f"{self.container}\r\n{self.interface}".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +79,41 @@ class Request:
 
     verb: Verb
     container: str
+    """"" for GC and STATUS, as the interface."""
     interface: str
     """The interface's name inside the pod."""
     namespace: str
     """The path of the pod's network namespace as the runtime sees it; "" where it is gone already."""
-    config: PluginConfig
+    config: PluginConfig | FlannelConfig
     args: Mapping[str, str]
     """CNI_ARGS: what the orchestrator says about the pod."""
+    path: tuple[str, ...] = ()
+    """CNI_PATH: directories of plugins."""
+    previous: Result | None = None
+    """`prevResult`, for CHECK."""
+    valid: frozenset[Attachment] = frozenset()
+    """What stands, for GC: the rest may go."""
+    document: Mapping[str, JSON] = field(default_factory=dict, compare=False, repr=False)
+    """The configuration as it came."""
+
+    @property
+    def attachment(self) -> Attachment:
+        return Attachment(self.container, self.interface)
+
+    @property
+    def hardware_address(self) -> HardwareAddress | None:
+        """What the pod's interface shall have, where anybody asks for one. Raises `InputError`."""
+        given = self.config.hardware_address if isinstance(self.config, PluginConfig) else None
+        text = self.args.get("MAC", "")
+        return given or (station(text, "CNI_ARGS MAC") if text else None)
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """The IP addresses that are asked for. Raises `InputError`."""
+        given = self.config.addresses if isinstance(self.config, PluginConfig) else ()
+        text = self.args.get("IP", "")
+        named = [parse_requested(item.strip(), "CNI_ARGS IP") for item in text.split(",")] if text else []
+        return tuple(dict.fromkeys([*named, *given]))
 
 
 def parse_request(environment: Mapping[str, str], stdin: bytes) -> Request:
@@ -79,95 +122,61 @@ def parse_request(environment: Mapping[str, str], stdin: bytes) -> Request:
     missing = [name for name in REQUIRED[verb] if not environment.get(name)]
     if missing:
         raise CniError(Code.INVALID_ENVIRONMENT, f"required env variables [{','.join(missing)}] missing")
-    container, interface = environment["CNI_CONTAINERID"], environment["CNI_IFNAME"]
-    if not _IDENTIFIER.fullmatch(container):
-        raise CniError(Code.INVALID_ENVIRONMENT, f"invalid characters in containerID {container!r}")
-    check_interface_name(interface, "CNI_IFNAME", Code.INVALID_ENVIRONMENT)
-    return Request(
-        verb=verb,
-        container=container,
-        interface=interface,
-        namespace=environment.get("CNI_NETNS", ""),
-        config=parse_config(stdin),
-        args=_parse_args(environment.get("CNI_ARGS", "")),
-    )
+    container, interface = environment.get("CNI_CONTAINERID", ""), environment.get("CNI_IFNAME", "")
+    if REQUIRED[verb]:
+        if not is_identifier(container):
+            raise CniError(Code.INVALID_ENVIRONMENT, f"invalid characters in containerID {container!r:.80}")
+        check_interface_name(interface, "CNI_IFNAME", Code.INVALID_ENVIRONMENT)
+    document = decode(stdin)
+    fields = fields_of(document)
+    try:
+        config = _config(fields, verb)
+        return Request(
+            verb=verb,
+            container=container,
+            interface=interface,
+            namespace=environment.get("CNI_NETNS", ""),
+            config=config,
+            args=_parse_args(environment.get("CNI_ARGS", "")),
+            path=_parse_path(environment.get("CNI_PATH", "")),
+            previous=_previous(fields, config.version) if verb is Verb.CHECK else None,
+            valid=_valid(fields) if verb is Verb.GC else frozenset(),
+            document=document,
+        )
+    except InputError as error:
+        raise as_cni_error(error) from error
 
 
 def requested_version(stdin: bytes) -> str:
     """The version an answer is written in, also where the request is refused: the asked one if it is ours."""
     try:
-        version = _decode(stdin).get("cniversion", ASSUMED)
+        return parse_version(fields_of(decode(stdin)))
     except CniError:
         return SUPPORTED[-1]
-    return version if isinstance(version, str) and version in SUPPORTED else SUPPORTED[-1]
 
 
-def parse_config(stdin: bytes) -> PluginConfig:
-    """The network configuration; keys we do not know are ignored. Raises `CniError` with code 1, 2, 6 or 7."""
-    document = _decode(stdin)
-    version = document.get("cniversion", ASSUMED)
-    if version not in SUPPORTED:
-        problem = f"incompatible CNI versions; config is {version!r}, plugin supports {list(SUPPORTED)}"
-        raise CniError(Code.INCOMPATIBLE_VERSION, problem)
-    try:
-        return _config(msgspec.convert(document, _Document))
-    except msgspec.ValidationError as error:
-        raise CniError(Code.INVALID_CONFIG, str(error), where="network configuration") from error
+def _config(fields: Fields, verb: Verb) -> PluginConfig | FlannelConfig:
+    config = parse_flannel(fields) if fields.raw("type") == TYPE else parse_config(fields)
+    since = _SINCE.get(verb, SUPPORTED[0])
+    if not at_least(config.version, since):
+        problem = f"config version {config.version} does not allow {verb.value}"
+        raise CniError(Code.INCOMPATIBLE_VERSION, problem, remedy=f"cniVersion must be {since} at least")
+    return config
 
 
-def check_interface_name(name: str, where: str, code: Code) -> None:
-    """Raises `CniError` where the kernel would not take the name, or would take it for something else."""
-    if (
-        len(name.encode()) > MAX_INTERFACE_NAME
-        or name in ("", ".", "..")
-        or not name.isprintable()
-        or any(character in "/:%" or character.isspace() for character in name)
-    ):
-        problem = f"{name!r} is not an interface name"
-        raise CniError(code, problem, where=where, remedy="at most 15 bytes, without space, '/', ':' or '%'")
+def _previous(fields: Fields, version: str) -> Result:
+    found = fields.object("prevResult")
+    if found is None:
+        raise CniError(Code.INVALID_CONFIG, "missing prevResult", where=WHERE, remedy="CHECK needs what ADD answered")
+    return parse_result(found, version)
 
 
-class _Ipam(msgspec.Struct):
-    type: str = "host-local"
-    data_dir: str = msgspec.field(default="", name="datadir")
-
-
-class _Document(msgspec.Struct):
-    """The configuration as written, its keys in lower case: Go takes them in any."""
-
-    version: str = msgspec.field(default=ASSUMED, name="cniversion")
-    name: str = ""
-    bridge: str = "cni0"
-    mtu: int = 0
-    hairpin: bool = msgspec.field(default=False, name="hairpinmode")
-    default_gateway: bool = msgspec.field(default=True, name="isdefaultgateway")
-    ipam: _Ipam = msgspec.field(default_factory=_Ipam)
-
-
-def _config(document: _Document) -> PluginConfig:
-    where = "network configuration"
-    if not document.name:
-        raise CniError(Code.INVALID_CONFIG, "missing network name", where=where)
-    if not _IDENTIFIER.fullmatch(document.name):
-        raise CniError(Code.INVALID_CONFIG, f"invalid characters found in network name {document.name!r}", where=where)
-    check_interface_name(document.bridge, "bridge", Code.INVALID_CONFIG)
-    if document.mtu and not _MIN_MTU <= document.mtu <= _MAX_MTU:
-        raise CniError(Code.INVALID_CONFIG, f"{document.mtu} is no MTU", where="mtu", remedy="68 to 65535, or 0")
-    if document.ipam.type != "host-local":
-        problem = f"{document.ipam.type!r} is not supported"
-        raise CniError(Code.UNSUPPORTED_FIELD, problem, where="ipam.type", remedy="leave it out")
-    directory = document.ipam.data_dir
-    if directory and ("\0" in directory or not directory.startswith("/")):
-        raise CniError(Code.INVALID_CONFIG, f"{directory!r} is not an absolute path", where="ipam.dataDir")
-    return PluginConfig(
-        version=document.version,
-        name=document.name,
-        bridge=document.bridge,
-        mtu=document.mtu or None,
-        hairpin=document.hairpin,
-        default_gateway=document.default_gateway,
-        data_directory=Path(directory) if directory else None,
-    )
+def _valid(fields: Fields) -> frozenset[Attachment]:
+    if fields.raw("cni.dev/valid-attachments") is None:
+        problem = "missing cni.dev/valid-attachments"
+        raise CniError(Code.INVALID_CONFIG, problem, where=WHERE, remedy="GC needs the list of what stands")
+    listed = fields.objects("cni.dev/valid-attachments", _MOST_ATTACHMENTS)
+    return frozenset(Attachment(item.string("containerID"), item.string("ifname")) for item in listed)
 
 
 def _verb(command: str) -> Verb:
@@ -175,7 +184,7 @@ def _verb(command: str) -> Verb:
         return Verb(command)
     except ValueError:
         served = ", ".join(verb.value for verb in Verb)
-        problem = f"unknown CNI_COMMAND: {command}"
+        problem = f"unknown CNI_COMMAND: {command:.60}"
         raise CniError(Code.INVALID_ENVIRONMENT, problem, remedy=f"these are served: {served}") from None
 
 
@@ -184,26 +193,15 @@ def _parse_args(text: str) -> dict[str, str]:
     for pair in filter(None, text.split(";")):
         key, separator, value = pair.partition("=")
         if not key or not separator:
-            raise CniError(Code.INVALID_ENVIRONMENT, f"{pair!r} is not a KEY=VALUE pair", where="CNI_ARGS")
+            raise CniError(Code.INVALID_ENVIRONMENT, f"{pair!r:.80} is not a KEY=VALUE pair", where="CNI_ARGS")
         args[key] = value
     return args
 
 
-def _decode(stdin: bytes) -> dict[str, object]:
-    if len(stdin) > MAX_INPUT:
-        raise CniError(Code.DECODING, f"network configuration longer than {MAX_INPUT} bytes", where="standard input")
-    try:
-        document = msgspec.json.decode(stdin)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CniError(Code.DECODING, f"not JSON: {error}", where="standard input") from error
-    if not isinstance(document, dict):
-        raise CniError(Code.DECODING, "not a JSON object", where="standard input")
-    folded = _fold(document)
-    if isinstance(ipam := folded.get("ipam"), dict):
-        folded["ipam"] = _fold(ipam)
-    return folded
-
-
-def _fold(value: dict[str, object]) -> dict[str, object]:
-    """Keys without case and without nulls: encoding/json leaves a field alone that is null."""
-    return {key.casefold(): item for key, item in value.items() if item is not None}
+def _parse_path(text: str) -> tuple[str, ...]:
+    directories = tuple(filter(None, text.split(":")))
+    for directory in directories:
+        if not directory.startswith("/") or ".." in directory.split("/"):
+            problem = f"{directory!r:.80} is not an absolute path without .."
+            raise CniError(Code.INVALID_ENVIRONMENT, problem, where="CNI_PATH")
+    return directories

@@ -28,9 +28,9 @@ HANDLE_SECONDS = 20.0
 """Less than the client's patience, so that it hears the reason."""
 SEND_SECONDS = 5.0
 
-Handler = Callable[[Request, int | None], Awaitable[Result | None]]
+Handler = Callable[[Request, int | None], Awaitable[Result | bytes | None]]
 """Serves a request, with the descriptor of the pod's namespace where there is one: it is lent, the server closes it.
-Raises what `as_cni_error` can tell."""
+What it gives is printed: octets as they are, as another plugin's answer. Raises what `as_cni_error` can tell."""
 
 _CREDENTIALS = struct.Struct("=iII")
 """struct ucred (unix(7)): process, user and group."""
@@ -177,7 +177,7 @@ async def _answer(data: bytes, descriptors: list[int], handler: Handler, seconds
         refusal = as_cni_error(error)
         _log.warning("CNI request refused with code %d: %s", refusal.code, refusal)
         return Answer(1, refusal.render(requested_version(stdin)))
-    return Answer(0, result.render(request.config.version) if result else b"")
+    return Answer(0, result.render(request.config.version) if isinstance(result, Result) else result or b"")
 
 
 def _namespace(descriptors: list[int]) -> int | None:

@@ -1,61 +1,49 @@
 """The addresses that pods hold, one file for each: host-local's store, so either plugin can take over from the other.
 
     <directory>/10.244.1.7            who holds it: container ID, CR LF, interface name
-    <directory>/last_reserved_ip.0    the address handed out last, for each range (round robin goes on after it)
+    <directory>/last_reserved_ip.0    the address handed out last, for each range set (round robin goes on after it)
     <directory>/lock                  flock(2)'ed for each operation
 
-A range is a pod subnet without its own address, the gateway and, in IPv4, the broadcast address. A file is complete
-before it has its name, so a crash leaves no holder half written. Nothing is synchronised to the disk: a power failure
-that loses a file has ended the pod as well.
+A file is complete before it has its name, so a crash leaves no holder half written; at whatever instruction it comes,
+an address is free, or held by whom its file names, and what was half done is done or undone by the next request of the
+same attachment. Nothing is synchronised to the disk: a power failure that loses a file has ended the pod as well.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
-import re
 import stat
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 
 from nankeen.cni.error import CniError, Code
-from nankeen.model.address import IPAddress, IPInterface, IPNetwork
-from nankeen.pods.network import gateway, interface_address
+from nankeen.cni.ranges import RangeSet, after, describe, holding
+from nankeen.cni.request import Attachment
+from nankeen.model.address import IPAddress, IPInterface
+from nankeen.pods.holders import Holder, Holders, parse, read
+
+__all__ = ["AddressStore", "Attachment", "Reservation"]
 
 LOCK_SECONDS = 10.0
 """How long another process may hold the lock before a request is refused."""
 _LOCK_PAUSE = 0.005
 _DRAFT = ".nankeen"
-_ADDRESS = re.compile(r"[0-9a-f.:]+")
-"""What is worth opening; many names are looked at, and few are the right one."""
-_MAX_HOLDER = 1024
-"""Longest content that is read, in bytes: a container ID and an interface name are far shorter."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """What holds an address: a pod's interface, within one network."""
-
-    container: str
-    interface: str
-
-    @property
-    def content(self) -> bytes:
-        """What an address's file says of its holder."""
-        return f"{self.container}\r\n{self.interface}".encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """An attachment's addresses, one in each subnet, in the subnets' order."""
+    """An attachment's addresses, one of each range set, in the sets' order."""
 
     addresses: tuple[IPInterface, ...]
+    gateways: tuple[IPAddress, ...]
+    """Of each address's range."""
     fresh: tuple[IPAddress, ...]
-    """Those of them that it did not have before."""
+    """Those of the addresses that it did not have before."""
 
 
 class AddressStore:
@@ -65,33 +53,46 @@ class AddressStore:
         """`directory` is made when it is first needed; host-local's is /var/lib/cni/networks/<network name>."""
         self._directory = directory
         self._lock_seconds = lock_seconds
+        self._holders = Holders(directory)
 
-    async def reserve(self, attachment: Attachment, subnets: Sequence[IPNetwork]) -> Reservation:
-        """An address in each subnet, or in none: those the attachment holds already, else free ones.
+    async def reserve(
+        self, attachment: Attachment, sets: Sequence[RangeSet], requested: Sequence[IPAddress] = ()
+    ) -> Reservation:
+        """An address of each set, or of none: those that are requested, else those it holds already, else free ones.
 
-        Raises `CniError` where a subnet has no free address.
+        Raises `CniError` where a set has no free address, and where a requested one is not to be had.
         """
+        wanted = _share_out(sets, requested)
+        self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         async with self._locked():
-            held = self._held(attachment)
-            found: list[IPInterface] = []
+            holders = self._holders.read()
+            held = self._held(attachment, holders)
             fresh: list[IPAddress] = []
+            found: list[IPAddress] = []
             try:
-                for index, subnet in enumerate(subnets):
-                    usable = _Range(subnet)
-                    address = next((item for item in held if item in usable), None)
+                for index, ranges in enumerate(sets):
+                    address = _standing(ranges, held, wanted[index])
                     if address is None:
-                        address = self._take_free(usable, index, attachment)
+                        address = self._take_one(ranges, index, wanted[index], attachment, holders)
                         fresh.append(address)
-                    found.append(interface_address(address, subnet))
+                    found.append(address)
             except BaseException:
                 self._unlink(fresh)
                 raise
-            return Reservation(tuple(found), tuple(fresh))
+        places = [(holding(ranges, address), address) for ranges, address in zip(sets, found, strict=True)]
+        return Reservation(
+            addresses=tuple(place.interface(address) for place, address in places if place),
+            gateways=tuple(place.gateway for place, _ in places if place),
+            fresh=tuple(fresh),
+        )
 
-    async def release(self, attachment: Attachment) -> tuple[IPAddress, ...]:
-        """Frees what the attachment holds, and returns it; nothing held is no error."""
+    async def release(self, *attachments: Attachment) -> tuple[IPAddress, ...]:
+        """Frees what the attachments hold, and returns it; nothing held is no error."""
+        if not self._directory.is_dir():
+            return ()
         async with self._locked():
-            held = self._held(attachment)
+            holders = self._holders.read()
+            held = tuple(address for item in attachments for address in self._held(item, holders))
             self._unlink(held)
             return held
 
@@ -100,57 +101,69 @@ class AddressStore:
         async with self._locked():
             self._unlink(addresses)
 
-    def attachments(self) -> frozenset[Attachment]:
-        """Whatever holds an address now, by its interface too. Without the lock: what is being written is left out."""
-        holders = [content.decode(errors="replace").split("\r\n") for _, content in self._entries()]
-        return frozenset(Attachment(*holder) for holder in holders if len(holder) == 2)
+    async def forget(self, holders: Iterable[Holder]) -> tuple[IPAddress, ...]:
+        """Frees what is still held so, and returns it."""
+        async with self._locked():
+            freed = tuple(holder.address for holder in holders if self._holders.still(holder))
+            self._unlink(freed)
+            return freed
 
-    def _take_free(self, usable: _Range, index: int, attachment: Attachment) -> IPAddress:
-        for address in usable.after(self._last_reserved(index)):
-            if self._take(address, attachment):
-                self._write_last_reserved(index, address)
+    def holders(self) -> tuple[Holder, ...]:
+        """Who holds what now. Without the lock: what is being written is left out."""
+        return tuple(self._holders.read().values()) if self._directory.is_dir() else ()
+
+    def attachments(self) -> frozenset[Attachment]:
+        """Whatever holds an address now, by its interface too. Without the lock, as `holders`."""
+        return frozenset(holder.attachment for holder in self.holders() if holder.attachment.interface)
+
+    def _take_one(
+        self,
+        ranges: RangeSet,
+        index: int,
+        requested: IPAddress | None,
+        attachment: Attachment,
+        holders: Mapping[IPAddress, Holder],
+    ) -> IPAddress:
+        """A free address of a set; the requested one where there is one. Raises `CniError`."""
+        for address in after(ranges, self._last_reserved(index)) if requested is None else [requested]:
+            if address not in holders and self._take(address, index, attachment):
                 return address
-        problem = f"failed to allocate for range {index}: no IP addresses available in range set: {usable}"
+        if requested is not None:
+            problem = f"requested IP address {requested} is not available in range set {describe(ranges)}"
+            raise CniError(Code.ADDRESSES_EXHAUSTED, problem, where=str(self._directory))
+        problem = f"failed to allocate for range {index}: no IP addresses available in range set: {describe(ranges)}"
         remedy = "addresses come back as pods end"
         raise CniError(Code.ADDRESSES_EXHAUSTED, problem, where=str(self._directory), remedy=remedy)
 
-    def _take(self, address: IPAddress, attachment: Attachment) -> bool:
+    def _take(self, address: IPAddress, index: int, attachment: Attachment) -> bool:
         path = self._directory / str(address)
         if _is_empty(path):
             path.unlink()  # nobody is writing, for we have the lock: a crash left it
-        elif path.exists():
-            return False
-        draft = self._write_draft(attachment.content)
+        self._write_last_reserved(index, address)
+        draft = self._directory / _DRAFT
         try:
+            _write_draft(draft, attachment.content)
             os.link(draft, path)
         except FileExistsError:
             return False
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
         return True
 
-    def _held(self, attachment: Attachment) -> tuple[IPAddress, ...]:
-        entries = list(self._entries())
-        names = [name for name, content in entries if content == attachment.content]
-        if not names:  # host-local before 0.7 knew of no interface
-            names = [name for name, content in entries if content == attachment.container.encode()]
-        held = [address for name in names if (address := _parse(name)) is not None]
+    def _held(self, attachment: Attachment, holders: Mapping[IPAddress, Holder]) -> tuple[IPAddress, ...]:
+        found = [item for item in holders.values() if item.attachment == attachment]
+        if not found:  # host-local before 0.7 knew of no interface
+            found = [item for item in holders.values() if item.attachment == Attachment(attachment.container, "")]
+        held = [item.address for item in found if self._holders.still(item)]
         return tuple(sorted(held, key=lambda address: (address.version, address)))
 
-    def _entries(self) -> Iterator[tuple[str, bytes]]:
-        """Files named as an address may be, and what they say; whatever else lies here is none of ours."""
-        with os.scandir(self._directory) as entries:
-            for entry in entries:
-                if _ADDRESS.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                    yield entry.name, _read(entry.path).strip()
-
-    def _unlink(self, addresses: Sequence[IPAddress]) -> None:
+    def _unlink(self, addresses: Iterable[IPAddress]) -> None:
         for address in addresses:
             (self._directory / str(address)).unlink(missing_ok=True)
 
     def _last_reserved(self, index: int) -> IPAddress | None:
         try:
-            return _parse(_read(self._directory / f"last_reserved_ip.{index}").decode("ascii", "replace"))
+            return parse(read(self._directory / f"last_reserved_ip.{index}").decode("ascii", "replace"))
         except FileNotFoundError:
             return None
 
@@ -160,27 +173,14 @@ class AddressStore:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self._directory / f"last_reserved_ip.{index}", flags, 0o600)
         try:
-            os.write(descriptor, content)
+            _write_all(descriptor, content)
             os.ftruncate(descriptor, len(content))
         finally:
             os.close(descriptor)
 
-    def _write_draft(self, content: bytes) -> Path:
-        """A complete file without its name yet. One is enough, under the lock.
-
-        A crash may have left it, as another name of an address's file: it is made anew and never written over.
-        """
-        draft = self._directory / _DRAFT
-        draft.unlink(missing_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        return draft
-
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
         """Holds the lock. What is done inside waits for nothing, so it is other processes alone that one waits for."""
-        self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self._directory / "lock", flags, 0o600)
         try:
@@ -203,41 +203,52 @@ class AddressStore:
             await asyncio.sleep(_LOCK_PAUSE)
 
 
-class _Range:
-    """The addresses of a subnet that pods may have: without the gateway, which is before the first."""
-
-    def __init__(self, subnet: IPNetwork) -> None:
-        """Raises `CniError` where the subnet is too small for a pod."""
-        last = -2 if subnet.version == 4 else -1
-        if subnet.num_addresses < 4:
-            problem = f"subnet {subnet} is too small to hand out addresses of"
-            raise CniError(Code.INVALID_CONFIG, problem, remedy="it needs four at least")
-        self._subnet = subnet
-        self._first, self._last = int(subnet[2]), int(subnet[last])
-
-    def __contains__(self, address: IPAddress) -> bool:
-        return address.version == self._subnet.version and self._first <= int(address) <= self._last
-
-    def after(self, last: IPAddress | None) -> Iterator[IPAddress]:
-        """Every address once, beginning with the one after `last`, or with the first."""
-        start = int(last) + 1 if last is not None and last in self else self._first
-        base = int(self._subnet.network_address)
-        for number in range(start, self._last + 1):
-            yield self._subnet[number - base]
-        for number in range(self._first, start):
-            yield self._subnet[number - base]
-
-    def __str__(self) -> str:
-        return f"{gateway(self._subnet)}-{self._subnet[-2 if self._subnet.version == 4 else -1]}"
+def _share_out(sets: Sequence[RangeSet], requested: Sequence[IPAddress]) -> list[IPAddress | None]:
+    """The address that is requested of each set, if any. Raises `CniError` where one is of none, or two are of one."""
+    left = list(requested)
+    wanted: list[IPAddress | None] = []
+    for ranges in sets:
+        mine = [address for address in left if holding(ranges, address)]
+        wanted.append(mine[0] if mine else None)
+        left = [address for address in left if address not in mine[:1]]
+        place = holding(ranges, mine[0]) if mine else None
+        if place is not None and place.gateway == mine[0]:
+            problem = f"requested IP {mine[0]} is subnet's gateway"
+            raise CniError(Code.INVALID_CONFIG, problem, where="requested IPs")
+    if left:
+        problem = f"failed to allocate all requested IPs: {', '.join(map(str, left))}"
+        ranges_told = "; ".join(map(describe, sets))
+        raise CniError(Code.INVALID_CONFIG, problem, remedy=f"one of each set can be asked for: {ranges_told}")
+    return wanted
 
 
-def _parse(name: str) -> IPAddress | None:
-    """The address of that name, where it is written the one way that addresses are (RFC 5952)."""
+def _standing(ranges: RangeSet, held: Iterable[IPAddress], requested: IPAddress | None) -> IPAddress | None:
+    """The address of a set that is held already. Raises `CniError` where another one is requested."""
+    places = ((holding(ranges, address), address) for address in held)
+    found = next((address for place, address in places if place and place.gateway != address), None)
+    if found is not None and requested not in (None, found):
+        problem = f"requested IP address {requested}, but the attachment holds {found} already"
+        raise CniError(Code.ADDRESSES_EXHAUSTED, problem, remedy="DEL it first")
+    return found
+
+
+def _write_draft(draft: Path, content: bytes) -> None:
+    """A complete file without its name yet. One is enough, under the lock.
+
+    A crash may have left it, as another name of an address's file: it is made anew and never written over.
+    """
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        address = ip_address(name)
-    except ValueError:
-        return None
-    return address if str(address) == name else None
+        _write_all(descriptor, content)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    """Raises `OSError`, also where only a part fits on the disk."""
+    if os.write(descriptor, content) < len(content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _is_empty(path: Path) -> bool:
@@ -246,11 +257,3 @@ def _is_empty(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return stat.S_ISREG(found.st_mode) and not found.st_size
-
-
-def _read(path: str | Path) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, _MAX_HOLDER)
-    finally:
-        os.close(descriptor)

@@ -1,89 +1,31 @@
-"""A pod's interface: a veth pair, one end in the pod, the other a port of the node's bridge.
+"""A pod's interface is made: a veth pair, one end in the pod, the other a port of the node's bridge.
 
 Each end is made in its final namespace by one message: to make it first and move it then costs ten times as much, for
 the kernel waits, with all links locked. The node's end has a name that follows from the attachment, so that it is
-found again without anything being written down.
+found again without anything being written down; `nankeen.pods.removal` takes it away.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from nankeen.cni.error import CniError, Code
 from nankeen.kernel import namespace as namespaces
 from nankeen.kernel import sysctl
 from nankeen.kernel.apply import apply_or_raise
 from nankeen.kernel.namespace import Namespace, entered
-from nankeen.kernel.netlink import address, link, route
+from nankeen.kernel.netlink import address, bridge, link, route
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.kernel.observe import observe
-from nankeen.model.address import HardwareAddress, IPInterface
 from nankeen.model.diff import Claim, diff
 from nankeen.model.errors import KernelError
-from nankeen.model.state import Address, Device, Link, Route, State, Sysctl, Veth
-from nankeen.pods.addresses import Attachment
-from nankeen.pods.network import hardware_address
+from nankeen.model.state import Address, Link, Sysctl, Veth
+from nankeen.pods.interface import PodInterface, pod_state, pod_sysctls
 
 _GONE = frozenset({errno.ENODEV, errno.ENXIO})
-
-
-@dataclass(frozen=True, slots=True)
-class PodInterface:
-    """The interface that a pod is to have."""
-
-    name: str
-    """Inside the pod."""
-    host_name: str
-    """Of the end on the node."""
-    bridge: str
-    mtu: int
-    """In bytes; of both ends."""
-    addresses: tuple[IPInterface, ...]
-    """IPv4 first."""
-    routes: tuple[Route, ...]
-    hairpin: bool = False
-
-    @property
-    def hardware_address(self) -> HardwareAddress:
-        """Of the pod's end."""
-        return hardware_address(self.addresses[0].ip)
-
-    @property
-    def host_hardware_address(self) -> HardwareAddress:
-        """Of the node's end; a given one, for udev may change a random one later."""
-        return HardwareAddress(b"\x02" + hashlib.sha256(self.host_name.encode()).digest()[:5])
-
-
-def host_name(network: str, attachment: Attachment) -> str:
-    """The name of the node's end: `veth` and eight digits, as the bridge plugin's, but always the same."""
-    text = f"{network}\n{attachment.container}\n{attachment.interface}"
-    return f"veth{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def pod_state(wanted: PodInterface) -> State:
-    """What is to stand in the pod's namespace."""
-    return State([
-        Link("lo", Device("")),
-        Link(wanted.name, Veth(), wanted.mtu, wanted.hardware_address),
-        *(Address(wanted.name, item) for item in wanted.addresses),
-        *wanted.routes,
-    ])  # fmt: skip
-
-
-def pod_sysctls(wanted: PodInterface) -> Iterator[Sysctl]:
-    """What is to be set in the pod's namespace before its interface is up."""
-    name = wanted.name
-    yield Sysctl(f"net/ipv4/conf/{name}/arp_notify", "1")
-    yield Sysctl(f"net/ipv6/conf/{name}/accept_ra", "0")
-    if any(item.version == 6 for item in wanted.addresses):
-        yield Sysctl("net/ipv6/conf/lo/disable_ipv6", "0")
-        yield Sysctl(f"net/ipv6/conf/{name}/disable_ipv6", "0")
-        yield Sysctl(f"net/ipv6/conf/{name}/accept_dad", "0")
-        yield Sysctl(f"net/ipv6/conf/{name}/keep_addr_on_down", "1")
+_DEFAULT_VLAN = 1
 
 
 def attach(wanted: PodInterface, pod: Namespace) -> None:
@@ -94,35 +36,21 @@ def attach(wanted: PodInterface, pod: Namespace) -> None:
     """
     if is_own(pod):
         raise CniError(Code.INVALID_NAMESPACE, "the pod's network namespace is the node's own")
-    bridge = _index(wanted.bridge)
-    if bridge is None:
-        raise CniError(Code.TRY_AGAIN_LATER, "there is no such bridge yet", where=wanted.bridge)
     with NetlinkSocket() as node:
-        made = _ensure_pair(wanted, pod, bridge, node)
+        master = node.index(wanted.bridge)
+        if master is None:
+            raise CniError(Code.TRY_AGAIN_LATER, "there is no such bridge yet", where=wanted.bridge)
+        made = _ensure_pair(wanted, pod, master, node)
         try:
-            port = _set_up_node_end(wanted, bridge, node)
+            port = _set_up_node_end(wanted, master, node)
             with _set_up_pod_end(wanted, pod) as inside:
                 if not made:
                     _correct(wanted, inside)
-            _request(node, {wanted.host_name: link.get(port), wanted.bridge: link.get(bridge)})
+            _request(node, {wanted.host_name: link.get(port), wanted.bridge: link.get(master)})
         except BaseException:
             if made:
                 _remove(node, wanted.host_name)
             raise
-
-
-def detach(name: str, interface: str, pod: Namespace | None) -> None:
-    """Removes the pair whose end on the node has that name, or there is nothing to remove. Raises `KernelError`.
-
-    Where there is none of that name, as when flannel's plugins made the pair, the veth `interface` inside the pod goes.
-    """
-    with NetlinkSocket() as node:
-        if _remove(node, name) or pod is None or is_own(pod):
-            return
-    with NetlinkSocket(pod) as inside:
-        found = _find(inside, interface)
-        if found and link.parse(found, {}).kind == Veth():
-            inside.request(link.remove(link.index_and_name(found)[0]), interface)
 
 
 def is_own(pod: Namespace) -> bool:
@@ -131,14 +59,27 @@ def is_own(pod: Namespace) -> bool:
         return own.inode == pod.inode
 
 
-def _ensure_pair(wanted: PodInterface, pod: Namespace, bridge: int, node: NetlinkSocket) -> bool:
+def find(there: NetlinkSocket, name: str) -> bytes | None:
+    """The message about the device of that name, where the socket is. Raises `KernelError`."""
+    index = there.index(name)
+    if index is None:
+        return None
+    try:
+        return there.query(link.get(index), name)[0]
+    except KernelError as error:
+        if error.errno in _GONE:
+            return None
+        raise
+
+
+def _ensure_pair(wanted: PodInterface, pod: Namespace, master: int, node: NetlinkSocket) -> bool:
     """Whether the pair was made now; False where it stands already."""
     pair = link.veth(
         wanted.host_name,
         wanted.name,
         pod.descriptor,
         mtu=wanted.mtu,
-        master=bridge,
+        master=master,
         address=wanted.host_hardware_address,
         peer_address=wanted.hardware_address,
     )
@@ -150,35 +91,49 @@ def _ensure_pair(wanted: PodInterface, pod: Namespace, bridge: int, node: Netlin
     else:
         return True
     with NetlinkSocket(pod) as inside:
-        standing = _find(inside, wanted.name)
+        standing = find(inside, wanted.name)
     if standing is None:
         problem = "a device of this name stands on the node, and is not this pod's"
         raise CniError(Code.INTERFACE_TAKEN, problem, where=wanted.host_name, remedy="remove it, or DEL the attachment")
-    if link.peer_index(standing) != _index(wanted.host_name):
+    if link.peer_index(standing) != node.index(wanted.host_name):
         problem = "the pod has an interface of this name that is not ours"
         raise CniError(Code.INTERFACE_TAKEN, problem, where=wanted.name, remedy="another CNI_IFNAME, or DEL first")
     return False
 
 
-def _set_up_node_end(wanted: PodInterface, bridge: int, node: NetlinkSocket) -> int:
+def _set_up_node_end(wanted: PodInterface, master: int, node: NetlinkSocket) -> int:
     """The interface index of the node's end, which is up now."""
-    index = _index(wanted.host_name)
+    index = node.index(wanted.host_name)
     if index is None:
         raise KernelError("the device has gone again", where=wanted.host_name, errno=errno.ENODEV)
     # Before it is up: a pod must not be able to hand the node a router (CVE-2020-10749).
-    _write(Sysctl(f"net/ipv6/conf/{wanted.host_name}/accept_ra", "0"))
+    write_setting(Sysctl(f"net/ipv6/conf/{wanted.host_name}/accept_ra", "0"))
     port = Link(wanted.host_name, Veth(), wanted.mtu, master=wanted.bridge)
-    up = link.change(port, port, {wanted.host_name: index, wanted.bridge: bridge})
-    hairpin = link.bridge_port(index, hairpin=wanted.hairpin)
-    _request(node, {wanted.host_name: up, f"{wanted.host_name} on {wanted.bridge}": hairpin})
+    messages = {
+        wanted.host_name: link.change(port, port, {wanted.host_name: index, wanted.bridge: master}),
+        f"{wanted.host_name} on {wanted.bridge}": bridge.port(index, hairpin=wanted.hairpin, isolated=wanted.isolated),
+        **dict(_port_vlans(wanted, index)),
+    }
+    _request(node, messages)
     return index
+
+
+def _port_vlans(wanted: PodInterface, index: int) -> Iterator[tuple[str, bytes]]:
+    """The messages that put the node's end into its VLANs, each with what it is about."""
+    vlans = wanted.vlans
+    if (vlans.native or vlans.trunk) and not vlans.keep_default and vlans.native != _DEFAULT_VLAN:
+        yield f"{wanted.host_name} out of VLAN {_DEFAULT_VLAN}", bridge.leave_vlan(index, _DEFAULT_VLAN)
+    if vlans.native:
+        yield f"{wanted.host_name} in VLAN {vlans.native}", bridge.native_vlan(index, vlans.native)
+    for first, last in vlans.trunk:
+        yield f"{wanted.host_name} in VLANs {first} to {last}", bridge.tagged_vlans(index, first, last)
 
 
 def _set_up_pod_end(wanted: PodInterface, pod: Namespace) -> NetlinkSocket:
     """Adds what is missing; what stands already stays as it is. Gives the socket in the pod that it was done with."""
     with entered(pod):
         for setting in pod_sysctls(wanted):
-            _write(setting)
+            write_setting(setting)
         indexes = {name: socket.if_nametoindex(name) for name in ("lo", wanted.name)}
         inside = NetlinkSocket()
     messages = {
@@ -208,7 +163,8 @@ def _correct(wanted: PodInterface, inside: NetlinkSocket) -> None:
     apply_or_raise(inside, diff(pod_state(wanted), observe(inside), ours))
 
 
-def _write(setting: Sysctl) -> None:
+def write_setting(setting: Sysctl) -> None:
+    """Sets it in the namespace that this thread is in; one that is not there is no error. Raises `KernelError`."""
     try:
         sysctl.write(setting.path, setting.value)
     except KernelError as error:
@@ -216,28 +172,13 @@ def _write(setting: Sysctl) -> None:
             raise
 
 
-def _find(socket_there: NetlinkSocket, name: str) -> bytes | None:
-    """The message about the device of that name, where the socket is."""
-    links = (body for kind, body in socket_there.dump(link.dump()) if kind == link.RTM_NEWLINK)
-    return next((body for body in links if link.index_and_name(body)[1] == name), None)
-
-
-def _index(name: str) -> int | None:
-    """The interface index of a device on the node."""
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
-        return None
-
-
-def _remove(node: NetlinkSocket, name: str) -> bool:
-    """Removes a device and says whether there was one."""
-    index = _index(name)
+def _remove(node: NetlinkSocket, name: str) -> None:
+    """Removes a device, if there is one."""
+    index = node.index(name)
     if index is None:
-        return False
+        return
     try:
         node.request(link.remove(index), name)
     except KernelError as error:
         if error.errno not in _GONE:
             raise
-    return True

@@ -12,7 +12,7 @@ from nankeen.kernel.netlink import link
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.model.state import Link, State, Veth
 from nankeen.pods.addresses import AddressStore
-from nankeen.pods.attach import host_name
+from nankeen.pods.interface import host_name
 from nankeen.pods.network import BRIDGE
 
 

@@ -12,7 +12,9 @@ from nankeen.cni.error import CniError, Code
 from nankeen.kernel import namespace as namespaces
 from nankeen.model.errors import KernelError
 from nankeen.model.state import Route
-from nankeen.pods.attach import PodInterface, attach, detach
+from nankeen.pods.attach import attach
+from nankeen.pods.interface import PodInterface
+from nankeen.pods.removal import detach
 from tests.kernel.conftest import Net
 from tests.kernel.pods.conftest import ping
 

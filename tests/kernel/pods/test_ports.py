@@ -6,8 +6,9 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nankeen.cni.ranges import whole
 from nankeen.pods.addresses import AddressStore, Attachment
-from nankeen.pods.attach import host_name
+from nankeen.pods.interface import host_name
 from nankeen.pods.ports import ports, replug
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ POD = Attachment("container1", "eth0")
 
 async def stored(directory: Path) -> str:
     """The node's end of a pod that holds an address."""
-    await AddressStore(directory / "cbr0").reserve(POD, [IPv4Network("10.244.1.0/24")])
+    await AddressStore(directory / "cbr0").reserve(POD, whole([IPv4Network("10.244.1.0/24")]))
     return host_name("cbr0", POD)
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nankeen.cni.config import MAX_INPUT, Ipam, PluginConfig
 from nankeen.cni.error import CniError, Code
-from nankeen.cni.request import MAX_INPUT, PluginConfig, Request, Verb, parse_request, requested_version
+from nankeen.cni.request import Request, Verb, parse_request, requested_version
 from nankeen.cni.version import SUPPORTED
 
 ENVIRONMENT = {
@@ -44,10 +45,11 @@ def test_a_request_has_what_the_runtime_said() -> None:
         namespace="/run/netns/pod1",
         config=PluginConfig("1.1.0", "cbr0"),
         args={"IgnoreUnknown": "1", "K8S_POD_NAME": "web-0"},
+        path=("/opt/cni/bin",),
     )
 
 
-def test_every_key_of_the_configuration_is_understood() -> None:
+def test_the_keys_of_flannels_and_our_own_list_are_understood() -> None:
     config = CONFIG | {
         "bridge": "br-pods",
         "mtu": 1400,
@@ -62,13 +64,15 @@ def test_every_key_of_the_configuration_is_understood() -> None:
         mtu=1400,
         hairpin=True,
         default_gateway=False,
-        data_directory=Path("/var/lib/pods"),
+        ipam=Ipam(data_directory=Path("/var/lib/pods")),
     )
 
 
 def test_keys_are_read_in_any_case_as_go_does() -> None:
     config = {"CNIVERSION": "0.4.0", "Name": "cbr0", "HairpinMode": True, "IPAM": {"DATADIR": "/d"}}
-    assert request_with(config).config == PluginConfig("0.4.0", "cbr0", hairpin=True, data_directory=Path("/d"))
+    assert request_with(config).config == PluginConfig(
+        "0.4.0", "cbr0", hairpin=True, ipam=Ipam(data_directory=Path("/d"))
+    )
 
 
 def test_a_null_leaves_the_default() -> None:
@@ -98,7 +102,8 @@ def test_a_deletion_needs_no_namespace() -> None:
     [
         {"CNI_COMMAND": ""},
         {"CNI_COMMAND": "add"},
-        {"CNI_COMMAND": "CHECK"},
+        {"CNI_COMMAND": "UPDATE"},
+        {"CNI_CONTAINERID": "a" * 201},
         {"CNI_CONTAINERID": ""},
         {"CNI_NETNS": ""},
         {"CNI_IFNAME": ""},
@@ -118,6 +123,8 @@ def test_a_deletion_needs_no_namespace() -> None:
         {"CNI_IFNAME": "eth0\n"},
         {"CNI_ARGS": "K8S_POD_NAME"},
         {"CNI_ARGS": "=web-0"},
+        {"CNI_PATH": "bin"},
+        {"CNI_PATH": "/opt/cni/bin:/opt/cni/../../tmp"},
     ],
 )
 def test_a_wrong_variable_is_code_4(environment: dict[str, str]) -> None:

@@ -116,9 +116,9 @@ async def test_a_handlers_error_is_told_in_the_version_asked_for(client: Client,
 
 async def test_a_verb_that_is_not_served_is_a_proper_error(client: Client) -> None:
     async with serving(client.socket, attaches):
-        done = await client.run(CONFIG, **(ADD | {"CNI_COMMAND": "CHECK"}))
+        done = await client.run(CONFIG, **(ADD | {"CNI_COMMAND": "UPDATE"}))
     body = json.loads(done.output)
-    assert (done.status, body["code"], body["msg"]) == (1, 4, "unknown CNI_COMMAND: CHECK")
+    assert (done.status, body["code"], body["msg"]) == (1, 4, "unknown CNI_COMMAND: UPDATE")
 
 
 async def test_a_handler_that_takes_too_long_is_given_up(client: Client) -> None:

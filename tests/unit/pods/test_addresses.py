@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from nankeen.cni.error import CniError, Code
+from nankeen.cni.ranges import whole
 from nankeen.model.address import IPNetwork
 from nankeen.pods.addresses import AddressStore, Attachment
 
@@ -34,7 +35,7 @@ def store(directory: Path) -> AddressStore:
 
 
 async def reserve(store: AddressStore, *subnets: IPNetwork, to: Attachment = POD) -> list[str]:
-    return [str(address) for address in (await store.reserve(to, subnets)).addresses]
+    return [str(address) for address in (await store.reserve(to, whole(subnets))).addresses]
 
 
 def pod(number: int) -> Attachment:
@@ -55,8 +56,8 @@ async def test_the_files_are_host_locals(store: AddressStore, directory: Path) -
 
 
 async def test_the_same_attachment_has_the_same_addresses_again(store: AddressStore) -> None:
-    first = await store.reserve(POD, [V4, V6])
-    again = await store.reserve(POD, [V4, V6])
+    first = await store.reserve(POD, whole([V4, V6]))
+    again = await store.reserve(POD, whole([V4, V6]))
     assert again.addresses == first.addresses
     assert (len(first.fresh), len(again.fresh)) == (2, 0)
 
@@ -95,7 +96,7 @@ async def test_where_one_family_is_used_up_the_other_is_not_taken(store: Address
     for number in range(5):
         await reserve(store, TINY, to=pod(number))
     with pytest.raises(CniError, match="range 1"):
-        await store.reserve(POD, [V6, TINY])
+        await store.reserve(POD, whole([V6, TINY]))
     assert not [path for path in directory.iterdir() if path.read_bytes() == POD.content]
 
 

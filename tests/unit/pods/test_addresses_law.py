@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from nankeen.cni.error import CniError, Code
+from nankeen.cni.ranges import whole
 from nankeen.model.address import IPInterface, IPNetwork
 from nankeen.pods.addresses import AddressStore, Attachment
 
@@ -45,7 +46,7 @@ class Laws(RuleBasedStateMachine):
     @rule(attachment=ATTACHMENTS)
     def reserve(self, attachment: Attachment) -> None:
         try:
-            found = asyncio.run(self.store.reserve(attachment, self.subnets))
+            found = asyncio.run(self.store.reserve(attachment, whole(self.subnets)))
         except CniError as error:
             assert error.code is Code.ADDRESSES_EXHAUSTED  # noqa: PT017  (either is right)
             assert attachment not in self.held

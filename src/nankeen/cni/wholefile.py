@@ -1,0 +1,39 @@
+"""Files that appear whole or not at all: somebody else may read, or start, them at any moment."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+
+def put(path: Path, content: bytes, mode: int) -> Path:
+    """Writes a file beside the path, then renames it. Its suffix is none that a runtime takes for a configuration.
+
+    A file that is there already is left alone, so that an agent's start costs no writing to the disk. Raises `OSError`.
+    """
+    if _is_there(path, content, mode):
+        return path
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _is_there(path: Path, content: bytes, mode: int) -> bool:
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    same = stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) == mode and found.st_uid == os.geteuid()
+    return same and found.st_size == len(content) and path.read_bytes() == content
