@@ -55,6 +55,7 @@ class Op(IntEnum):
     JUMP_ANY_BIT = 0x45
     JUMP_GREATER_X = 0x2D
     """As `JUMP_GREATER`, compared with X."""
+    JUMP_AT_LEAST_X = 0x3D
     RETURN = 0x06
 
 

@@ -41,19 +41,19 @@ class Packet:
     fault: Fault | None = None
 
     @property
-    def inner(self) -> int | None:
-        """Where in `headers` the packet in the outermost tunnel begins: the header after `Vxlan`, after the UDP header
-        before a second IP header, or the second of two IP headers. None where nothing is tunnelled.
+    def levels(self) -> tuple[tuple[Header, ...], ...]:
+        """The headers of each packet that is in another, the outermost first. A tunnel's own header is of the outer one.
+
+        An inner packet begins after a `Vxlan`, and with every IP header after the first of its level.
         """
-        seen = False
-        for number, header in enumerate(self.headers):
+        levels: list[list[Header]] = [[]]
+        for header in self.headers:
+            if isinstance(header, IPv4 | IPv6) and any(isinstance(other, IPv4 | IPv6) for other in levels[-1]):
+                levels.append([])
+            levels[-1].append(header)
             if isinstance(header, Vxlan):
-                return number + 1
-            if isinstance(header, IPv4 | IPv6):
-                if seen:
-                    return number
-                seen = True
-        return None
+                levels.append([])
+        return tuple(tuple(level) for level in levels)
 
 
 def encode(headers: Sequence[Header], payload: bytes = b"") -> bytes:
