@@ -41,7 +41,7 @@ def lab() -> None:
 @click.option("--nodes", type=click.IntRange(1, 240), help="How many nodes.  [default: 3]")
 @click.option("--pods", type=click.IntRange(0, 5000), help="How many pods, spread over the nodes.  [default: 2]")
 @click.option("--backend", help="vxlan, host-gw, ipip or another; one with options needs a FILE.  [default: vxlan]")
-@click.option("--registry", help="Where leases are kept: sqlite.  [default: sqlite]")
+@click.option("--registry", help="Where leases are kept: sqlite, or an etcd of its own.  [default: sqlite]")
 @click.option("--family", type=click.Choice(list(FAMILIES)), help="The pod network's addresses.  [default: ipv4]")
 @json_option
 def up(file: Path | None, name: str | None, as_json: bool, **flags: Any) -> None:  # noqa: ANN401, FBT001 (click's)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
 import click
@@ -40,6 +41,7 @@ def place(registry: str | None, name: str | None) -> Place:
         raise InputError("--registry together with --name", remedy="say one of them")
     if name:
         lab = record.load(name)
+        import_module("nankeen.lab.registries").approach(lab)
         return Place(lab.registry, lab)
     return Place(registry or os.environ.get(VARIABLE) or DEFAULT)
 

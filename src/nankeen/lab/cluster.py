@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import select
 import signal
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_interface
@@ -16,9 +15,9 @@ from typing import Any
 
 from nankeen.agent.join import configured
 from nankeen.kernel import ability
-from nankeen.kernel.namespace import Namespace
+from nankeen.kernel.namespace import Namespace, entered
 from nankeen.kernel.netlink.socket import NetlinkSocket
-from nankeen.lab import nodes, places, pods, record, runtime, sharing, status, underlay
+from nankeen.lab import nodes, pods, record, registries, runtime, sharing, status, underlay
 from nankeen.lab.forks import Job, last_words
 from nankeen.lab.lab import Lab, LabNode, LabPod
 from nankeen.lab.nodes import AGENT_LOG, NodeHome
@@ -26,7 +25,6 @@ from nankeen.lab.planned import planned_pod
 from nankeen.lab.readiness import Readiness
 from nankeen.lab.topology import PodPlan, Topology
 from nankeen.model.errors import LabError
-from nankeen.registry import sqlite
 
 Progress = Callable[[str], None]
 
@@ -44,9 +42,10 @@ class Cluster:
         """Builds it all; the record says so at the end. Raises `NankeenError` and `OSError`."""
         with NetlinkSocket() as socket:  # said now, and not when every agent has waited for it
             configured(topology.network, partial(ability.lacking, socket))
-        asyncio.run(self._prepare_registry(topology))
+        registries.prepare(topology)
         progress(f"underlay: {_count(topology.switches, 'switch', 'switches')}, {_count(topology.nodes, 'node')}")
         networks = underlay.build(topology, lambda member: self.lab.member(member).namespaces.network.name)
+        self._start_registry(topology, networks)
         for node in self.lab.nodes:
             self._make_home(node, networks[node.name])
         self._start_sandboxes(self.lab.pods)
@@ -122,20 +121,28 @@ class Cluster:
                 return
             if pid == 0:
                 return
+            for server in self.lab.servers:
+                if server.pid == pid:
+                    self.lab = self.lab.with_server(replace(server, pid=None))
+                    record.save(self.lab)
             if pid in self._agents:
                 self._note_agent(self.lab.node(self._agents.pop(pid)), None)
                 record.save(self.lab)
 
-    async def _prepare_registry(self, topology: Topology) -> None:
+    def _start_registry(self, topology: Topology, networks: Mapping[str, Namespace]) -> None:
         """Node i gets the i-th subnet, whichever agent is first."""
-        path = self.lab.directory / places.REGISTRY
-        sqlite.create(path, topology.network.to_json())
-        registry = sqlite.SqliteRegistry(path)
-        try:
-            for node, subnets in topology.subnets().items():
-                await registry.reserve(node, subnets)
-        finally:
-            registry.close()
+        for server in self.lab.servers:
+            pid = registries.start(server, networks[server.name])
+            self.lab = self.lab.with_server(replace(server, pid=pid))
+        record.save(self.lab)
+        network = networks[self.lab.servers[0].name] if self.lab.servers else None
+
+        def fill() -> None:
+            with entered(network):
+                registries.fill(topology, self.lab.registry)
+
+        keep = () if network is None else (network.descriptor,)
+        Job.start("registry", fill, self.lab.directory / "registry.log", keep).result()
 
     def _make_home(self, node: LabNode, network: Namespace) -> None:
         home = self._homes[node.name] = NodeHome.make(node.name, node.directory, network)

@@ -45,6 +45,19 @@ class LabRouter:
 
 
 @dataclass(frozen=True, slots=True)
+class LabServer:
+    """Who serves the registry: an etcd with a network of its own, on the first switch."""
+
+    name: str
+    namespaces: Namespaces
+    addresses: tuple[IPInterface, ...]
+    directory: Path
+    """Its data and its log."""
+    pid: int | None = None
+    """Its number in the lab's PID namespace."""
+
+
+@dataclass(frozen=True, slots=True)
 class LabNode:
     """A node: a network, mount and UTS namespace, in which an agent runs."""
 
@@ -86,6 +99,10 @@ class LabPod:
     """What the last plugin answered to ADD, as JSON: the previous result of a later DEL. Empty until it is attached."""
 
 
+Member = LabSwitch | LabRouter | LabServer | LabNode | LabPod
+"""Whoever has a network namespace in a lab."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lab:
     """A lab as it stands."""
@@ -101,6 +118,7 @@ class Lab:
     switches: tuple[LabSwitch, ...] = ()
     routers: tuple[LabRouter, ...] = ()
     nodes: tuple[LabNode, ...] = ()
+    servers: tuple[LabServer, ...] = ()
     pods: tuple[LabPod, ...] = ()
 
     @property
@@ -118,13 +136,16 @@ class Lab:
     @property
     def registry(self) -> str:
         """The registry that its agents share."""
-        return f"sqlite://{self.directory / places.REGISTRY}"
+        if not self.servers:
+            return f"sqlite://{self.directory / places.REGISTRY}"
+        address = self.servers[0].addresses[0].ip
+        return f"etcd://{address if address.version == 4 else f'[{address}]'}:{places.ETCD_PORT}{places.ETCD_PREFIX}"
 
     @property
-    def members(self) -> tuple[LabSwitch | LabRouter | LabNode | LabPod, ...]:
-        return (*self.switches, *self.routers, *self.nodes, *self.pods)
+    def members(self) -> tuple[Member, ...]:
+        return (*self.switches, *self.routers, *self.servers, *self.nodes, *self.pods)
 
-    def member(self, name: str) -> LabSwitch | LabRouter | LabNode | LabPod:
+    def member(self, name: str) -> Member:
         """The member of that name. Raises `LabError`."""
         for member in self.members:
             if member.name == name:
@@ -156,6 +177,10 @@ class Lab:
     def with_node(self, node: LabNode) -> Lab:
         """The lab with that node in place of the one of the same name."""
         return replace(self, nodes=tuple(node if other.name == node.name else other for other in self.nodes))
+
+    def with_server(self, server: LabServer) -> Lab:
+        """The lab with that server in place of the one of the same name."""
+        return replace(self, servers=tuple(server if other.name == server.name else other for other in self.servers))
 
     def without_pod(self, name: str) -> Lab:
         """The lab without that pod."""

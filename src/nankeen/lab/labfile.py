@@ -14,7 +14,8 @@
     registry: sqlite
 
 Only `topology.nodes` is needed, and of it only the nodes: without a switch all are plugged into one. `network` is
-flannel's net-conf.json. What is not allowed is an `InputError` of one line: file, field, value, what is allowed.
+flannel's net-conf.json; `registry: etcd` runs an etcd, the member of that name. What is not allowed is an `InputError`
+of one line: file, field, value, what is allowed.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from nankeen.model.errors import InputError
 from nankeen.model.netconf import NetworkConfig
 
 KINDS = ("switch", "router", "node", "pod")
-REGISTRIES = ("sqlite",)
+REGISTRIES = {"sqlite": (), "etcd": ("etcd",)}
+"""Where leases can be kept, and the members that it takes."""
 DEFAULT_NETWORK = {Family.IPV4: {"Network": "10.244.0.0/16"}, Family.IPV6: {"IPv6Network": "fd00:10:244::/48"}}
 CONTAINERS = 16
 
@@ -85,22 +87,29 @@ def parse(document: Mapping[str, Any], where: str) -> Topology:
     body = _mapping(document.get("topology"), where, "topology")
     _known(body, ("nodes", "links"), where, "topology.")
     members = _members(body.get("nodes"), where)
-    registry = document.get("registry", REGISTRIES[0])
-    if registry not in REGISTRIES:
+    registry = document.get("registry", "sqlite")
+    if not isinstance(registry, str) or registry not in REGISTRIES:
         raise _refused(registry, where, "registry", f"one of {', '.join(REGISTRIES)}")
     of_kind = {kind: tuple(name for name, fields in members.items() if fields["kind"] == kind) for kind in KINDS}
     switches = of_kind["switch"] or ("sw1",)
     if not of_kind["switch"] and "sw1" in members:
         raise _refused("sw1", where, "topology.nodes", "a lab without a switch gets one of that name")
+    servers = REGISTRIES[registry]
+    for name in members.keys() & servers:
+        raise _refused(name, where, "topology.nodes", f"the registry {registry} is a member of that name itself")
     topology = Topology(
         name=_name(document.get("name"), where, "name"),
         switches=switches,
         routers=of_kind["router"],
         nodes=of_kind["node"],
         pods=tuple(_pod(name, members, where) for name in of_kind["pod"]),
-        cables=_cables(body.get("links"), members, switches, where),
+        cables=(
+            *_cables(body.get("links"), members, switches, where),
+            *(Cable(switches[0], f"to-{name}", name, "eth0") for name in servers),
+        ),
         network=_network(document.get("network"), where),
         registry=registry,
+        servers=servers,
     )
     return check(topology, where)
 

@@ -12,6 +12,8 @@ from nankeen.model.errors import LabError
 RECORD = "lab.json"
 CONTROL = "control.sock"
 REGISTRY = "registry.db"
+ETCD_PORT = 2379
+ETCD_PREFIX = "/coreos.com/network"
 
 
 def is_rootless() -> bool:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from nankeen.kernel.namespace import NAMED
-from nankeen.lab.lab import Lab, LabNode, LabPod, LabRouter, LabSwitch, Namespaces
+from nankeen.lab.lab import Lab, LabNode, LabPod, LabRouter, LabServer, LabSwitch, Namespaces
 from nankeen.lab.topology import Topology
 
 
 def planned(topology: Topology, directory: Path, *, rootless: bool) -> Lab:
     """The lab as it is going to be, without what only building tells: processes, and what pods are given."""
     addresses = topology.addresses()
-    plugged = {name: topology.cables_of(name) for name in (*topology.routers, *topology.nodes)}
+    plugged = {name: topology.cables_of(name) for name in (*topology.routers, *topology.nodes, *topology.servers)}
     own = {name: tuple(ip for cable in cables for ip in addresses[cable]) for name, cables in plugged.items()}
 
     def only_network(member: str) -> Namespaces:
@@ -32,6 +32,7 @@ def planned(topology: Topology, directory: Path, *, rootless: bool) -> Lab:
             LabNode(name, only_network(name), plugged[name][0].interface, own[name], directory / name)
             for name in topology.nodes
         ),
+        servers=tuple(LabServer(name, only_network(name), own[name], directory / name) for name in topology.servers),
         pods=tuple(planned_pod(topology.name, pod.name, pod.node) for pod in topology.pods),
     )
 

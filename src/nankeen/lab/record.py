@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nankeen.lab import places
-from nankeen.lab.lab import Lab, LabContainer, LabNode, LabPod, LabRouter, LabSwitch, Namespaces
+from nankeen.lab.lab import Lab, LabContainer, LabNode, LabPod, LabRouter, LabServer, LabSwitch, Namespaces
 from nankeen.lab.process import Process
 from nankeen.model.errors import LabError
 
@@ -87,6 +87,7 @@ def parse(text: str, directory: Path) -> Lab:
             switches=tuple(LabSwitch(**_member(switch)) for switch in fields["switches"]),
             routers=tuple(LabRouter(**_member(router)) for router in fields["routers"]),
             nodes=tuple(LabNode(**_member(node)) for node in fields["nodes"]),
+            servers=tuple(LabServer(**_member(server)) for server in fields["servers"]),
             pods=tuple(LabPod(**_member(pod)) for pod in fields["pods"]),
         )
     except (ValueError, KeyError, TypeError) as error:

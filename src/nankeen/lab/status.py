@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nankeen.agent import instep, status
 from nankeen.agent.status import Status
 from nankeen.kernel.namespace import Namespace
-from nankeen.lab import places
+from nankeen.lab import places, registries
 from nankeen.lab.control import ask
 from nankeen.lab.lab import Lab, LabNode, LabPod
 from nankeen.model.errors import NankeenError
 from nankeen.registry import Snapshot
-from nankeen.registry.sqlite import SqliteRegistry
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +63,39 @@ class Report:
 def report(lab: Lab) -> Report:
     """Looks at a lab, in whatever state it is. Raises `NankeenError` where it cannot be looked at."""
     state = lab.state
-    snapshot = asyncio.run(_snapshot(lab)) if (lab.directory / places.REGISTRY).exists() else None
     found = ask(lab, {"do": "differences"}) if state == "running" else {}
-    nodes = tuple(_node(node, snapshot, found.get(node.name), alive=state != "dead") for node in lab.nodes)
+    leases = found["leases"] if found else _written(lab)
+    differences = found.get("differences", {})
+    nodes = tuple(
+        _node(node, leases.get(node.name, ()), differences.get(node.name), alive=state != "dead") for node in lab.nodes
+    )
     holds = state == "running" and all(node.holds for node in nodes) and all(pod.addresses for pod in lab.pods)
     return Report(lab.name, state, holds, nodes, tuple(map(_pod, lab.pods)))
 
 
-def differences(lab: Lab) -> dict[str, tuple[str, ...]]:
-    """By node, the changes that would bring its kernel to what its lease asks for, or why that cannot be told.
+def differences(lab: Lab) -> dict[str, dict[str, tuple[str, ...]]]:
+    """By node, its `leases`, and as `differences` the changes that would bring its kernel to what its lease asks for,
+    or why that cannot be told.
 
     To be called inside the lab.
     """
-    snapshot = asyncio.run(_snapshot(lab))
-    return {node.name: _differences(node, snapshot) for node in lab.nodes}
-
-
-async def _snapshot(lab: Lab) -> Snapshot:
-    registry = SqliteRegistry(lab.directory / places.REGISTRY)
     try:
-        return await registry.snapshot()
-    finally:
-        registry.close()
+        snapshot = registries.snapshot(lab)
+    except NankeenError as error:
+        return {"leases": {}, "differences": {node.name: (str(error),) for node in lab.nodes}}
+    return {"leases": _leases(snapshot), "differences": {node.name: _differences(node, snapshot) for node in lab.nodes}}
 
 
-def _node(node: LabNode, snapshot: Snapshot | None, found: list[str] | None, *, alive: bool) -> NodeStatus:
+def _written(lab: Lab) -> dict[str, tuple[str, ...]]:
+    """The leases of a lab that does not run: those in a file."""
+    return _leases(registries.snapshot(lab)) if (lab.directory / places.REGISTRY).exists() else {}
+
+
+def _leases(snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(map(str, lease.subnets)) for name, lease in snapshot.leases.items()}
+
+
+def _node(node: LabNode, lease: Sequence[str], found: list[str] | None, *, alive: bool) -> NodeStatus:
     told = _told(node)
     if not alive or node.agent is None:
         agent = "dead"
@@ -97,11 +103,10 @@ def _node(node: LabNode, snapshot: Snapshot | None, found: list[str] | None, *, 
         agent = "ready" if told.ready else told.reason
     else:
         agent = told
-    lease = snapshot.leases.get(node.name) if snapshot else None
     return NodeStatus(
         name=node.name,
         addresses=tuple(str(interface.ip) for interface in node.addresses),
-        lease=tuple(map(str, lease.subnets)) if lease else (),
+        lease=tuple(lease),
         agent=agent,
         peers=told.peers if isinstance(told, Status) else 0,
         rejected=tuple(f"{name}: {why}" for name, why in told.rejected.items()) if isinstance(told, Status) else (),

@@ -1,8 +1,8 @@
 """What to build: a lab as a value, whether a file or the command line's flags said it.
 
 node1 ──eth0──┐                     underlay of switch k (from 0): 192.168.k.0/24 and fd00:192:168:k::/64,
-node2 ──eth0──┤ sw1 ──eth0── r1     routers from .1, nodes from .11, in the order of the file
-node3 ──eth0──┘              │
+node2 ──eth0──┤ sw1 ──eth0── r1     routers from .1, nodes from .11, in the order of the file,
+node3 ──eth0──┘              │             a registry's server on the first switch .10
 node4 ──eth0─── sw2 ──eth1───┘      pod subnets: node i (from 1) holds the i-th of the network
 """
 
@@ -23,7 +23,7 @@ SWITCHES = 256
 
 @dataclass(frozen=True, slots=True)
 class Cable:
-    """A link of the underlay between a switch's port and the interface of a node or router."""
+    """A link of the underlay between a switch's port and the interface of a node, router or server."""
 
     switch: str
     port: str
@@ -54,6 +54,8 @@ class Topology:
     cables: tuple[Cable, ...]
     network: NetworkConfig
     registry: str = "sqlite"
+    servers: tuple[str, ...] = ()
+    """Who serves the registry, where it needs somebody."""
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -71,7 +73,9 @@ class Topology:
             cables = self.cables_of(switch)
             routers = [cable for cable in cables if cable.member in self.routers]
             nodes = [cable for cable in cables if cable.member in self.nodes]
-            for cable, host in (*zip(routers, _from(1), strict=False), *zip(nodes, _from(11), strict=False)):
+            servers = [cable for cable in cables if cable.member in self.servers]
+            hosts = ((routers, 1), (servers, 10), (nodes, 11))
+            for cable, host in (pair for each, first in hosts for pair in zip(each, _from(first), strict=False)):
                 found[cable] = tuple(_interface(family, number, host) for family in self.families)
         return found
 
@@ -130,9 +134,10 @@ def _cabling_problems(topology: Topology) -> Iterator[tuple[str, str]]:
     for switch in topology.switches:
         members = [cable.member for cable in topology.cables_of(switch)]
         routers = sum(member in topology.routers for member in members)
-        if len(members) - routers > NODES_PER_SWITCH or routers > ROUTERS_PER_SWITCH:
+        nodes = sum(member in topology.nodes for member in members)
+        if nodes > NODES_PER_SWITCH or routers > ROUTERS_PER_SWITCH:
             limits = f"at most {NODES_PER_SWITCH} nodes and {ROUTERS_PER_SWITCH} routers are allowed"
-            yield f"{switch} has {len(members) - routers} nodes and {routers} routers", limits
+            yield f"{switch} has {nodes} nodes and {routers} routers", limits
 
 
 def _overlaps(topology: Topology) -> Iterator[tuple[str, str]]:

@@ -43,7 +43,7 @@ def build(topology: Topology, name_of: Callable[[str], str]) -> dict[str, Namesp
 
     `name_of` gives the name that a member's namespace gets.
     """
-    members = (*topology.switches, *topology.routers, *topology.nodes)
+    members = (*topology.switches, *topology.routers, *topology.nodes, *topology.servers)
     namespaces = {member: Namespace.open(namespace.create(name_of(member))) for member in members}
     for home in namespaces.values():
         _bridge_plainly(home)
@@ -52,7 +52,7 @@ def build(topology: Topology, name_of: Callable[[str], str]) -> dict[str, Namesp
     for switch in topology.switches:
         _build_switch(namespaces[switch], topology.cables_of(switch), namespaces, hardware)
     neighbours = {switch: _neighbours(topology.cables_of(switch), addresses, hardware) for switch in topology.switches}
-    for member in (*topology.routers, *topology.nodes):
+    for member in (*topology.routers, *topology.nodes, *topology.servers):
         plugged = {cable: addresses[cable] for cable in topology.cables_of(member)}
         more: list[Object] = [n for cable in plugged for n in neighbours[cable.switch](cable)]
         if member in topology.routers:

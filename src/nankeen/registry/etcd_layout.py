@@ -26,7 +26,7 @@ KEPT = b'{"PublicIP":"0.0.0.0","PublicIPv6":null}'
 """Nobody can be reached there: flannel leaves the subnet alone, and takes it for nobody's peer."""
 
 
-class Note(msgspec.Struct, frozen=True, rename="pascal"):
+class Note(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True):
     """Whose a subnet is."""
 
     node: str
