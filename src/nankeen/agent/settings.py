@@ -11,6 +11,7 @@ from nankeen.agent.wish import DEFAULT_ROUTE, Wish
 from nankeen.backend.traffic import TrafficOptions
 from nankeen.cni.server import SOCKET
 from nankeen.model.address import IPAddress, IPNetwork
+from nankeen.registry.etcd_settings import EtcdSettings
 
 SUBNET_FILE = Path("/run/flannel/subnet.env")
 STATUS_FILE = Path("/run/nankeen/status.json")
@@ -30,8 +31,8 @@ class Settings:
 
     node: str
     """The node's name, by which its lease is known."""
-    registry: str
-    """Address of the registry: `sqlite:///var/lib/nankeen/registry.db`."""
+    registry: str | EtcdSettings
+    """The registry, by its address (`sqlite:///var/lib/nankeen/registry.db`), or as flanneld's flags tell it."""
     underlay: Wish = DEFAULT_ROUTE
     """How the underlay's interface and addresses are chosen."""
     subnet_file: Path = SUBNET_FILE

@@ -24,6 +24,7 @@ COMMANDS = {
     "leases": ("nankeen.cli.leases:leases", "Who holds which subnet: list, watch, reserve, release."),
     "config": ("nankeen.cli.config:config", "The network configuration: get, set, check."),
     "agent": ("nankeen.cli.agent:agent", "The daemon of one node."),
+    "flanneld": ("nankeen.cli.flanneld:flanneld", "The same, started as flannel's is."),
     "docker-opts": ("nankeen.cli.docker_opts:docker_opts", "What Docker's daemon is told, from the node's subnet."),
     "cleanup": ("nankeen.cli.cleanup:cleanup", "Remove all that nankeen or flannel left on this node."),
 }

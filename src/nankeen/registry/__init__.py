@@ -15,6 +15,7 @@ from nankeen.model.address import IPNetwork
 from nankeen.model.errors import InputError
 from nankeen.model.lease import Lease, Offer, Reach
 from nankeen.model.netconf import NetworkConfig
+from nankeen.registry.etcd_settings import EtcdSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +87,16 @@ class Registry(Protocol):
 _MODULES = {"sqlite": "nankeen.registry.sqlite", "etcd": "nankeen.registry.etcd"}
 
 
-def open_registry(address: str) -> Registry:
+def open_registry(address: str | EtcdSettings) -> Registry:
     """The registry at an address: `sqlite:///var/lib/nankeen/registry.db`, `etcd://10.0.0.1:2379/coreos.com/network`.
+    What an address of etcd says may come as settings, too.
 
     Raises `InputError` and `RegistryError`.
 
     A module of the table has `open_at(rest) -> Registry`, where `rest` is what follows `scheme://`.
     """
-    module, rest = _find(address)
-    registry: Registry = module.open_at(rest)
+    module, rest = _find(address if isinstance(address, str) else "etcd://")
+    registry: Registry = module.open_at(rest) if isinstance(address, str) else module.open_etcd(address)
     return registry
 
 
