@@ -26,22 +26,28 @@
 #ifndef SECONDS
 #define SECONDS 30 /* How long the agent may take from the connection to the last octet of its answer. */
 #endif
+#ifndef STATUS_SECONDS
+#define STATUS_SECONDS 5 /* The same for STATUS, which runtimes ask all the time. */
+#endif
 #ifndef PATIENCE
 #define PATIENCE 10 /* Seconds that ADD and DEL wait for an agent which is restarting. */
 #endif
 #define PAUSE 20             /* Milliseconds between two attempts. */
 #define MAX_INPUT (1 << 20)  /* Octets. One more is passed on, so that the agent can refuse it. */
 #define MAX_ANSWER (1 << 20) /* Octets. */
+#define MAX_STATUS (1 << 16) /* How much of the agent's status file is read, in octets. */
+#define MAX_REASON 300       /* How much of the reason in it is told, in octets. */
 
 #define NEWEST "1.1.0"
 #define VERSIONS "0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0"
 #define QUOTED_VERSIONS "\"0.1.0\", \"0.2.0\", \"0.3.0\", \"0.3.1\", \"0.4.0\", \"1.0.0\", \"1.1.0\""
 
-enum { INPUT_OUTPUT = 5, TRY_AGAIN_LATER = 11 }; /* The specification's error codes. */
+enum { INPUT_OUTPUT = 5, TRY_AGAIN_LATER = 11, NOT_AVAILABLE = 50 }; /* The specification's error codes. */
 
-/* Where the agent listens. Another path is written over this one in the compiled file, when it is installed: volatile,
- * so that no compiler works with the text that stands here. */
+/* Where the agent listens, and where it tells how it is. Other paths are written over these in the compiled file, when
+ * it is installed: volatile, so that no compiler works with the text that stands here. */
 static const volatile char socket_path[sizeof(((struct sockaddr_un *)0)->sun_path)] = "/run/nankeen/cni.sock";
+static const volatile char status_path[256] = "/run/nankeen/status.json";
 static struct sockaddr_un agent = {.sun_family = AF_UNIX};
 
 struct octets {
@@ -52,9 +58,9 @@ struct octets {
 static void hold_standard_descriptors(void);
 static bool read_request(struct octets *request);
 static int open_namespace(void);
-static bool ask(const struct octets *request, int namespace, int patience, struct octets *answer);
-static int tell_failure(void);
-static int fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static bool ask(const struct octets *request, int namespace, int patience, int seconds, struct octets *answer);
+static int tell_failure(bool status, int seconds);
+static int fail(int code, const char *details, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static int print(int descriptor, const char *text, size_t length, int status);
 
 int main(void)
@@ -75,10 +81,11 @@ int main(void)
     if (!strcmp(command, "VERSION"))
         return print(STDOUT_FILENO, version, sizeof version - 1, 0);
     if (!read_request(&request))
-        return fail(INPUT_OUTPUT, "cannot read standard input: %s", strerror(errno));
-    bool can_wait = !strcmp(command, "ADD") || !strcmp(command, "DEL");
-    if (!ask(&request, open_namespace(), can_wait ? PATIENCE : 0, &answer))
-        return tell_failure();
+        return fail(INPUT_OUTPUT, "", "cannot read standard input: %s", strerror(errno));
+    bool can_wait = !strcmp(command, "ADD") || !strcmp(command, "DEL"), status = !strcmp(command, "STATUS");
+    int seconds = status && STATUS_SECONDS < SECONDS ? STATUS_SECONDS : SECONDS;
+    if (!ask(&request, open_namespace(), can_wait ? PATIENCE : 0, seconds, &answer))
+        return tell_failure(status, seconds);
     return print(STDOUT_FILENO, answer.data + 1, answer.length - 1, (unsigned char)answer.data[0]);
 }
 
@@ -167,9 +174,9 @@ static ssize_t send_part(int connection, const char *data, size_t length, int na
     return sendmsg(connection, &message, MSG_NOSIGNAL);
 }
 
-static bool converse(int connection, const struct octets *request, int namespace, struct octets *answer)
+static bool converse(int connection, const struct octets *request, int namespace, int seconds, struct octets *answer)
 {
-    const int64_t deadline = now() + SECONDS * 1000;
+    const int64_t deadline = now() + seconds * 1000;
     for (size_t sent = 0; sent < request->length;) {
         ssize_t part = send_part(connection, request->data + sent, request->length - sent, sent ? -1 : namespace);
         if (part < 0 && !wait_for(connection, POLLOUT, deadline))
@@ -190,13 +197,13 @@ static bool converse(int connection, const struct octets *request, int namespace
 }
 
 /* One attempt. Sets errno: to ECONNRESET or EPIPE where the agent ended in between. */
-static bool attempt(const struct octets *request, int namespace, struct octets *answer)
+static bool attempt(const struct octets *request, int namespace, int seconds, struct octets *answer)
 {
     int connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (connection < 0)
         return false;
     bool answered = !connect(connection, (struct sockaddr *)&agent, sizeof agent) &&
-                    converse(connection, request, namespace, answer);
+                    converse(connection, request, namespace, seconds, answer);
     int reason = errno;
     close(connection);
     errno = reason;
@@ -211,10 +218,10 @@ static bool is_passing(void)
 }
 
 /* The agent's answer, of one octet at least. Sets errno. */
-static bool ask(const struct octets *request, int namespace, int patience, struct octets *answer)
+static bool ask(const struct octets *request, int namespace, int patience, int seconds, struct octets *answer)
 {
     const int64_t end = now() + patience * 1000;
-    while (!attempt(request, namespace, answer)) {
+    while (!attempt(request, namespace, seconds, answer)) {
         if (!is_passing() || now() >= end)
             return false;
         poll(NULL, 0, PAUSE);
@@ -222,26 +229,52 @@ static bool ask(const struct octets *request, int namespace, int patience, struc
     return true;
 }
 
-static int tell_failure(void)
+/* Why the agent was not ready when it told of itself last, as its status file has it: a JSON string without the quotes.
+ * Empty where there is none. */
+static const char *last_reason(void)
 {
-    const char *path = agent.sun_path;
-    switch (errno) {
+    static const char key[] = "\"reason\": \"";
+    static char path[sizeof status_path], space[MAX_STATUS + 1];
+    for (size_t i = 0; i < sizeof path; i++)
+        path[i] = status_path[i];
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t length = file < 0 ? 0 : read(file, space, MAX_STATUS);
+    space[length > 0 ? length : 0] = '\0';
+    char *told = strstr(space, key), *end = told ? told + sizeof key - 1 : space;
+    for (told = end; *end && *end != '"' && end - told <= MAX_REASON; end++) {
+        end += *end == '\\';
+        if (*end < 0x20 || *end > 0x7e)
+            return "";
+    }
+    /* Too long, or not what the agent writes: without its end nobody knows what it would be a part of. */
+    if (*end != '"')
+        return "";
+    *end = '\0';
+    return told;
+}
+
+static int tell_failure(bool status, int seconds)
+{
+    const int code = status ? NOT_AVAILABLE : TRY_AGAIN_LATER, reason = errno;
+    const char *path = agent.sun_path, *said = last_reason();
+    switch (reason) {
     case ETIMEDOUT:
-        return fail(TRY_AGAIN_LATER, "the nankeen agent did not answer on %s within %d seconds", path, SECONDS);
+        return fail(code, said, "the nankeen agent did not answer on %s within %d seconds", path, seconds);
     case ECONNRESET:
     case EPIPE:
-        return fail(TRY_AGAIN_LATER, "the nankeen agent closed %s without an answer", path);
+        return fail(code, said, "the nankeen agent closed %s without an answer", path);
     case EMSGSIZE:
-        return fail(INPUT_OUTPUT, "the nankeen agent answered more than %d bytes on %s", MAX_ANSWER, path);
+        return fail(INPUT_OUTPUT, "", "the nankeen agent answered more than %d bytes on %s", MAX_ANSWER, path);
     default:
-        return fail(TRY_AGAIN_LATER, "the nankeen agent is not there: %s: %s", path, strerror(errno));
+        return fail(code, said, "the nankeen agent is not there: %s: %s", path, strerror(reason));
     }
 }
 
-/* Prints a CNI error; returns the exit status. The message is shorter than 400 octets: a path, a reason, and our words. */
-static int fail(int code, const char *format, ...)
+/* Prints a CNI error; returns the exit status. `details` is the inside of a JSON string. The message is shorter than 400
+ * octets: a path, a reason, and our words. */
+static int fail(int code, const char *details, const char *format, ...)
 {
-    char message[400], text[sizeof message * 2 + 80];
+    char message[400], text[sizeof message * 2 + MAX_REASON + 160];
     va_list values;
     va_start(values, format);
     vsnprintf(message, sizeof message, format, values);
@@ -250,7 +283,10 @@ static int fail(int code, const char *format, ...)
     for (const char *from = message; *from; *end++ = *from++)
         if (*from == '"' || *from == '\\') /* A socket's path has no control characters: install.py sees to that. */
             *end++ = '\\';
-    end = stpcpy(end, "\"}\n");
+    *end++ = '"';
+    if (*details)
+        end += sprintf(end, ", \"details\": \"the agent said last: %s\"", details);
+    end = stpcpy(end, "}\n");
     return print(STDOUT_FILENO, text, (size_t)(end - text), 1);
 }
 

@@ -18,49 +18,76 @@ from nankeen.model.errors import InputError
 BINARY_DIRECTORY = Path("/opt/cni/bin")
 CONFIG_DIRECTORY = Path("/etc/cni/net.d")
 EXECUTABLE = "nankeen"
+AS_FLANNEL = "flannel"
+"""The name of flannel's own plugin, for who keeps flannel's configuration list."""
 CONFLIST = "10-nankeen.conflist"
 NETWORK = "cbr0"
 """flannel's name for it: with it, pods that flannel attached keep their addresses."""
-CONFLIST_VERSION = "0.3.1"
-"""flannel's version, too. From 0.4.0 on runtimes call CHECK, and from 1.1.0 on GC and STATUS, which we do not serve."""
+CONFLIST_VERSION = "1.0.0"
+"""For runtimes that read no `cniVersions`: those with the reference library before 1.2, as Debian 12's containerd. They
+could not read a result of 1.1.0.
+"""
+CONFLIST_VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
+"""The others take the newest of these that they know: from 0.4.0 on they may CHECK, from 1.1.0 on ask STATUS and GC."""
+CAPABILITIES = ("ips", "mac")
+"""What a runtime may ask for a pod (CNI conventions, "Dynamic Plugin specific fields")."""
 
 _MAX_SHEBANG = 127
 """Longest first line that every kernel reads, in bytes (BINPRM_BUF_SIZE was 128 before Linux 5.1)."""
 _SOCKET_FIELD = 108
 """Size of sockaddr_un.sun_path in bytes, NUL included (linux/un.h)."""
+_STATUS_FIELD = 256
+"""Room for the status file's path in client.c, in bytes, NUL included."""
 
 
 def install_executable(
-    directory: Path = BINARY_DIRECTORY, content: bytes | None = None, *, socket: str = client.SOCKET
+    directory: Path = BINARY_DIRECTORY,
+    content: bytes | None = None,
+    *,
+    socket: str = client.SOCKET,
+    status: str = client.STATUS_FILE,
+    as_flannel: bool = False,
 ) -> Path:
-    """Puts the client into the directory, to ask the agent on that socket. Raises `InputError` and `OSError`."""
-    return put(directory / EXECUTABLE, executable(socket) if content is None else content, 0o755)
+    """Puts the client into the directory, to ask the agent on that socket, and to tell from its status file why it does
+    not answer; `as_flannel` also under the name of flannel's plugin. Raises `InputError` and `OSError`.
+    """
+    program = executable(socket, status) if content is None else content
+    if as_flannel:
+        put(directory / AS_FLANNEL, program, 0o755)
+    return put(directory / EXECUTABLE, program, 0o755)
 
 
-def executable(socket: str = client.SOCKET) -> bytes:
+def executable(socket: str = client.SOCKET, status: str = client.STATUS_FILE) -> bytes:
     """The client that this machine has. Raises `InputError` and `OSError`."""
     program = compiled.find()
-    return python_executable(socket) if program is None else compiled_executable(program, socket)
+    return python_executable(socket, status) if program is None else compiled_executable(program, socket, status)
 
 
-def compiled_executable(program: Path, socket: str = client.SOCKET) -> bytes:
-    """The compiled client, the path of its socket written over. Raises `InputError` and `OSError`."""
-    _check_socket(socket)
+def compiled_executable(program: Path, socket: str = client.SOCKET, status: str = client.STATUS_FILE) -> bytes:
+    """The compiled client, the two paths written over. Raises `InputError` and `OSError`."""
+    _check_path(socket, _SOCKET_FIELD, "the agent's socket")
+    _check_path(status, _STATUS_FIELD, "the agent's status file")
     content = program.read_bytes()
-    field = client.SOCKET.encode().ljust(_SOCKET_FIELD, b"\0")
-    if content.count(field) != 1:
-        raise InputError("not a compiled client", where=str(program), remedy="remove it: it is made again")
-    return content.replace(field, socket.encode().ljust(_SOCKET_FIELD, b"\0"))
+    for usual, path, size in ((client.SOCKET, socket, _SOCKET_FIELD), (client.STATUS_FILE, status, _STATUS_FIELD)):
+        field = usual.encode().ljust(size, b"\0")
+        if content.count(field) != 1:
+            raise InputError("not a compiled client", where=str(program), remedy="remove it: it is made again")
+        content = content.replace(field, path.encode().ljust(size, b"\0"))
+    return content
 
 
-def python_executable(socket: str = client.SOCKET, interpreter: str = sys.executable) -> bytes:
+def python_executable(
+    socket: str = client.SOCKET, status: str = client.STATUS_FILE, interpreter: str = sys.executable
+) -> bytes:
     """The client in Python. Raises `InputError`."""
-    _check_socket(socket)
+    _check_path(socket, _SOCKET_FIELD, "the agent's socket")
+    _check_path(status, _STATUS_FIELD, "the agent's status file")
     shebang = f"#!{os.path.realpath(interpreter)} -ISE"
     if len(shebang) > _MAX_SHEBANG or " " in shebang.removesuffix(" -ISE"):
         raise InputError("the interpreter's path cannot start an executable", where=interpreter)
     source = Path(client.__file__).read_text(encoding="utf-8")
     told = source.replace(f'SOCKET = "{client.SOCKET}"', f"SOCKET = {socket!r}", 1)
+    told = told.replace(f'STATUS_FILE = "{client.STATUS_FILE}"', f"STATUS_FILE = {status!r}", 1)
     return f"{shebang}\n{told}".encode()
 
 
@@ -70,7 +97,10 @@ def install_conflist(directory: Path = CONFIG_DIRECTORY, content: bytes | None =
 
 
 def remove_executable(directory: Path = BINARY_DIRECTORY) -> None:
-    """Takes the client away; one that is not there is no error. Raises `OSError`."""
+    """Takes the client away; one that is not there is no error. Raises `OSError`.
+
+    An agent that is not ready does not: pods that end meanwhile are to be taken back as soon as it is.
+    """
     (directory / EXECUTABLE).unlink(missing_ok=True)
 
 
@@ -80,13 +110,19 @@ def remove_conflist(directory: Path = CONFIG_DIRECTORY) -> None:
 
 
 def conflist(network: str = NETWORK, version: str = CONFLIST_VERSION) -> bytes:
-    """The network configuration list, with what flannel's own has."""
-    plugin = {"type": EXECUTABLE, "hairpinMode": True, "isDefaultGateway": True}
-    return json.dumps({"cniVersion": version, "name": network, "plugins": [plugin]}, indent=2).encode() + b"\n"
+    """The network configuration list, with what flannel's own has. It is of one plugin, which does all there is."""
+    plugin = {
+        "type": EXECUTABLE,
+        "hairpinMode": True,
+        "isDefaultGateway": True,
+        "capabilities": dict.fromkeys(CAPABILITIES, True),
+    }
+    document = {"cniVersion": version, "cniVersions": CONFLIST_VERSIONS, "name": network, "plugins": [plugin]}
+    return json.dumps(document, indent=2).encode() + b"\n"
 
 
-def _check_socket(path: str) -> None:
-    """Raises `InputError` where a client could not connect to the path, or not print it."""
-    if not path.isprintable() or not 0 < len(path.encode()) < _SOCKET_FIELD:
-        problem = "cannot be the path of the agent's socket"
-        raise InputError(problem, where=repr(path), remedy=f"at most {_SOCKET_FIELD - 1} bytes, all printable")
+def _check_path(path: str, size: int, what: str) -> None:
+    """Raises `InputError` where a client could not use the path, or not print it."""
+    if not path.isprintable() or not 0 < len(path.encode()) < size:
+        problem = f"cannot be the path of {what}"
+        raise InputError(problem, where=repr(path), remedy=f"at most {size - 1} bytes, all printable")

@@ -84,10 +84,10 @@ def contents(request: pytest.FixtureRequest, compile_client: Callable[..., Path]
 
     def compiled(socket: Path, **changes: int) -> bytes:
         program = compile_client(*(f"{name}={value}" for name, value in changes.items()))
-        return install.compiled_executable(program, str(socket))
+        return install.compiled_executable(program, str(socket), str(socket.parent / "status.json"))
 
     def interpreted(socket: Path, **changes: int) -> bytes:
-        text = install.python_executable(str(socket)).decode()
+        text = install.python_executable(str(socket), str(socket.parent / "status.json")).decode()
         for name, value in changes.items():
             before = f"\n{name} = {getattr(python_client, name)}\n"
             assert text.count(before) == 1

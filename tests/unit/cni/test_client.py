@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from nankeen.agent import status
+from nankeen.agent.status import Status
 from nankeen.cni.install import install_executable
 from nankeen.cni.protocol import MAX_REQUEST, split_request
 from nankeen.cni.request import MAX_INPUT
@@ -67,7 +69,7 @@ def message(done: Executed) -> tuple[int, str]:
     """The code and the words of the error that an execution ended with."""
     assert (done.status, done.errors) == (1, b"")
     error = json.loads(done.output)
-    assert error.keys() == {"cniVersion", "code", "msg"}
+    assert error.keys() <= {"cniVersion", "code", "msg", "details"}
     return error["code"], error["msg"]
 
 
@@ -115,11 +117,36 @@ async def test_an_input_of_any_length_ends(client: Client, length: int) -> None:
     assert len(request) < MAX_REQUEST
 
 
-@pytest.mark.parametrize("verb", ["ADD", "DEL", "STATUS"])
-async def test_without_an_agent_the_runtime_is_told_to_try_again(hasty_client: Client, verb: str) -> None:
+@pytest.mark.parametrize("verb, code", [("ADD", 11), ("DEL", 11), ("CHECK", 11), ("GC", 11), ("STATUS", 50)])
+async def test_without_an_agent_the_runtime_is_told_to_try_again(hasty_client: Client, verb: str, code: int) -> None:
     done = await hasty_client.run(CONFIG, CNI_COMMAND=verb)
-    assert message(done) == (11, f"the nankeen agent is not there: {hasty_client.socket}: No such file or directory")
+    assert message(done) == (code, f"the nankeen agent is not there: {hasty_client.socket}: No such file or directory")
     assert json.loads(done.output)["cniVersion"] == "1.1.0"
+    assert "details" not in json.loads(done.output)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["the registry is away", 'a "quoted" \\ path', "é\n\U0001f600", "x" * 300, "\u2028" * 50, '"reason": "no"'],
+)
+async def test_without_an_agent_its_last_words_are_told(hasty_client: Client, reason: str) -> None:
+    hasty_client.socket.parent.mkdir()
+    status.write(hasty_client.socket.parent / "status.json", Status('"reason": "not this"', reason=reason))
+    error = json.loads((await hasty_client.run(CONFIG, CNI_COMMAND="ADD")).output)
+    assert error["details"] == f"the agent said last: {reason}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b'"reason": "', b'"reason": "\\', b'"reason": "a\n"', b'"reason": "\xff"', b'"reason": "\0"',
+     b'"reason": "' + b"x" * 302 + b'"', b'"reason": "' + b"y" * (1 << 17), b'{"ready": true, "reason": ""}'],
+)  # fmt: skip
+async def test_a_status_file_that_says_nothing_is_left_out(hasty_client: Client, content: bytes) -> None:
+    hasty_client.socket.parent.mkdir()
+    (hasty_client.socket.parent / "status.json").write_bytes(content)
+    error = json.loads((await hasty_client.run(CONFIG, CNI_COMMAND="STATUS")).output)
+    assert error["code"] == 50
+    assert "details" not in error
 
 
 async def test_nobody_behind_the_socket_is_no_agent_either(hasty_client: Client) -> None:
@@ -130,9 +157,9 @@ async def test_nobody_behind_the_socket_is_no_agent_either(hasty_client: Client)
     assert message(done) == (11, f"the nankeen agent is not there: {hasty_client.socket}: Connection refused")
 
 
-async def test_a_status_waits_for_no_agent(client: Client) -> None:
-    code, _ = message(await client.run(CONFIG, CNI_COMMAND="STATUS"))
-    assert code == 11
+@pytest.mark.parametrize("verb, code", [("STATUS", 50), ("CHECK", 11), ("GC", 11)])
+async def test_only_add_and_del_wait_for_an_agent(client: Client, verb: str, code: int) -> None:
+    assert message(await client.run(CONFIG, CNI_COMMAND=verb))[0] == code
 
 
 @pytest.mark.parametrize("verb", ["ADD", "DEL"])

@@ -31,15 +31,18 @@ def test_the_client_in_python_imports_nothing_but_what_is_built_in() -> None:
 
 def test_the_client_in_python_asks_the_socket_it_was_told() -> None:
     names: dict[str, object] = {}
-    exec(install.python_executable("/run/it's/cni.sock"), names)  # noqa: S102  (our own source)
+    exec(install.python_executable("/run/it's/cni.sock", "/run/it's/status"), names)  # noqa: S102  (our own source)
     assert names["SOCKET"] == "/run/it's/cni.sock"
+    assert names["STATUS_FILE"] == "/run/it's/status"
 
 
 def test_the_compiled_client_asks_the_socket_it_was_told(compile_client: Callable[[], Path]) -> None:
     program = compile_client()
-    told = install.compiled_executable(program, "/run/it's/cni.sock")
-    assert told.count(b"\0/run/it's/cni.sock\0") == 1
+    told = install.compiled_executable(program, "/run/it's/cni.sock", "/run/it's/status.json")
+    assert told.count(b"/run/it's/cni.sock\0") == 1
+    assert told.count(b"/run/it's/status.json\0") == 1
     assert client.SOCKET.encode() not in told
+    assert client.STATUS_FILE.encode() not in told
     assert len(told) == program.stat().st_size
 
 
@@ -53,6 +56,8 @@ def test_a_compiled_client_with_no_place_for_its_socket_is_refused(tmp_path: Pat
 def test_a_path_that_can_be_no_socket_is_refused(socket: str) -> None:
     with pytest.raises(InputError, match="cannot be the path"):
         install.python_executable(socket)
+    with pytest.raises(InputError, match="cannot be the path"):
+        install.python_executable(status=socket * 3)
 
 
 def test_the_longest_path_of_a_socket_is_taken(compile_client: Callable[[], Path]) -> None:
@@ -125,10 +130,30 @@ def test_the_conflist_names_our_plugin_in_flannels_network(tmp_path: Path) -> No
     assert path.name == "10-nankeen.conflist"
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert json.loads(path.read_bytes()) == {
-        "cniVersion": "0.3.1",
+        "cniVersion": "1.0.0",
+        "cniVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
         "name": "cbr0",
-        "plugins": [{"type": "nankeen", "hairpinMode": True, "isDefaultGateway": True}],
+        "plugins": [
+            {
+                "type": "nankeen",
+                "hairpinMode": True,
+                "isDefaultGateway": True,
+                "capabilities": {"ips": True, "mac": True},
+            }
+        ],
     }
+
+
+def test_the_conflists_versions_are_ours() -> None:
+    assert install.CONFLIST_VERSION in install.CONFLIST_VERSIONS
+    assert set(install.CONFLIST_VERSIONS) <= set(SUPPORTED)
+
+
+def test_the_executable_is_installed_as_flannels_only_when_asked(tmp_path: Path) -> None:
+    install.install_executable(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["nankeen"]
+    install.install_executable(tmp_path, as_flannel=True)
+    assert (tmp_path / "flannel").read_bytes() == (tmp_path / "nankeen").read_bytes()
 
 
 def test_what_was_installed_can_be_removed_and_removed_again(tmp_path: Path) -> None:
