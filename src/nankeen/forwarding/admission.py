@@ -27,6 +27,15 @@ class Refusal:
 
 def refused(tables: Tables, header: Ip, device: str, mark: int = 0) -> Refusal | None:
     """Why a packet with that header is not taken in from the device; None where it is. Raises `Unpredictable`."""
+    key = (header.source, header.destination, device, mark)
+    found = tables.remembered(key)
+    if found is None:
+        found = _refused(tables, header, device, mark) or False
+        tables.remember(key, found)
+    return found or None  # type: ignore[return-value]  # only refusals are remembered under such keys
+
+
+def _refused(tables: Tables, header: Ip, device: str, mark: int) -> Refusal | None:
     if header.version == 6:
         return _refused6(tables, header, device)
     source, destination = header.source, header.destination

@@ -5,7 +5,7 @@ br_handle_frame, br_handle_frame_finish, br_dev_xmit and should_deliver of net/b
 
 from __future__ import annotations
 
-from nankeen.forwarding import netfilter
+from nankeen.forwarding import netfilter, resolve
 from nankeen.forwarding.hop import Cause, Consulted, Dropped, End
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
 from nankeen.forwarding.packet import BROADCAST, Arp, Ethernet, Packet
@@ -41,7 +41,7 @@ def forward(run: Run, job: Job, bridge: Link, ingress: Link | None) -> Outcome:
             return Dropped(job.host.name, entry.device, Cause.BLOCKED_PORT, blocked or "")
         return _out(run, job, bridge, ingress, egress)
     if entry is not None or to == bridge.address:
-        return _up(job, bridge, ingress, entry)
+        return _up(run, job, bridge, ingress, entry)
     return _flood(run, job, bridge, ingress)
 
 
@@ -76,7 +76,7 @@ def _entry(run: Run, job: Job, bridge: Link, to: HardwareAddress) -> BridgeEntry
     return found if found is not None or own is None else BridgeEntry(own.name, to, bridge.name, local=True)
 
 
-def _up(job: Job, bridge: Link, ingress: Link | None, entry: object) -> Outcome:
+def _up(run: Run, job: Job, bridge: Link, ingress: Link | None, entry: object) -> Outcome:
     """To the bridge's own host."""
     if ingress is None:
         return Dropped(job.host.name, bridge.name, Cause.OTHER_STATION, "a host sends nothing to itself by its bridge")
@@ -88,7 +88,7 @@ def _up(job: Job, bridge: Link, ingress: Link | None, entry: object) -> Outcome:
         device=bridge.name,
     )
     job.packet = job.packet.without()
-    return job.at(Stage.RECEIVE, bridge.name)
+    return resolve.take_in(run, job.at(Stage.RECEIVE, bridge.name), header.source)
 
 
 def _flood(run: Run, job: Job, bridge: Link, ingress: Link | None) -> Outcome:

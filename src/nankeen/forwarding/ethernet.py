@@ -9,7 +9,7 @@ from nankeen.forwarding import bridge, resolve, tunnel
 from nankeen.forwarding.hop import Cause, Consulted, Dropped, Unknown
 from nankeen.forwarding.ip import answer
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
-from nankeen.forwarding.packet import Arp, Ethernet, Icmp, IcmpKind, Packet
+from nankeen.forwarding.packet import Ethernet, IcmpKind
 from nankeen.forwarding.tables import Unpredictable
 from nankeen.model.address import HardwareAddress, IPAddress
 from nankeen.model.observed import DynamicNeighbour
@@ -19,7 +19,6 @@ _SPARE = 4
 """Bytes that a device takes in above its MTU: room for a VLAN tag (is_skb_forwardable in net/core/dev.c)."""
 _WIRED = frozenset({"", "dummy", "ifb"})
 """Kinds of devices of which nothing is to know but what they are wired to."""
-_ABOUT_NEIGHBOURS = (IcmpKind.NEIGHBOUR_SOLICITATION, IcmpKind.NEIGHBOUR_ADVERTISEMENT)
 
 
 def transmit(run: Run, job: Job) -> Outcome:
@@ -110,15 +109,4 @@ def station(run: Run, job: Job, link: Link) -> Outcome:
         detail = f"the frame is for {header.destination}, and {job.device} has {link.address}"
         return Dropped(job.host.name, job.device, Cause.OTHER_STATION, detail)
     job.packet = job.packet.without()
-    job.device = link.name
-    if _is_question(job.packet):
-        return resolve.answer(run, job, header.source)
-    return job.at(Stage.RECEIVE)
-
-
-def _is_question(packet: Packet) -> bool:
-    """Whether it is ARP's, or neighbour discovery's."""
-    if isinstance(packet.headers[0], Arp):
-        return True
-    inner = packet.headers[1] if len(packet.headers) > 1 else None
-    return isinstance(inner, Icmp) and inner.kind in _ABOUT_NEIGHBOURS
+    return resolve.take_in(run, job.at(Stage.RECEIVE, link.name), header.source)

@@ -25,6 +25,7 @@ _SOLICITED_NODE = int(IPv6Address("ff02::1:ff00:0"))
 _NEVER_FORWARDED = 255
 """Hop limit of neighbour discovery: no router has touched the packet (RFC 4861 §7.1.1)."""
 _IGNORE_ON_OTHERS = (1, 2)
+_ABOUT_NEIGHBOURS = (IcmpKind.NEIGHBOUR_SOLICITATION, IcmpKind.NEIGHBOUR_ADVERTISEMENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,17 @@ def question(job: Job, hop: IPAddress) -> Job | None:
     return asked
 
 
-def answer(run: Run, job: Job, sender: HardwareAddress) -> Outcome:
-    """What a host does with a question or an answer, which came in a frame of that sender."""
+def take_in(run: Run, job: Job, sender: HardwareAddress) -> Outcome:
+    """What a host does with a packet that came to it in a frame of that sender: questions of neighbours and their
+    answers end here.
+    """
     header = job.packet.headers[0]
     if isinstance(header, Arp):
         return _heard(run, job, header.sender, header.sender_address) if header.reply else _arp(job, header)
-    return _neighbour_discovery(run, job, sender)
+    inner = job.packet.headers[1] if len(job.packet.headers) > 1 else None
+    if isinstance(inner, Icmp) and inner.kind in _ABOUT_NEIGHBOURS:
+        return _neighbour_discovery(run, job, sender)
+    return job.at(Stage.RECEIVE)
 
 
 def _heard(run: Run, job: Job, who: IPAddress, where: HardwareAddress) -> Outcome:

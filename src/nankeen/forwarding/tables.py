@@ -210,8 +210,8 @@ class Tables:
 
     def _entries(self) -> Iterator[tuple[int, int, Entry]]:
         for route in self.state.of(Route):
-            hops = (NextHop(route.device, route.gateway, 1, route.onlink),)
-            kind, destination = RouteType.UNICAST, route.destination
+            hops = () if route.blackhole else (NextHop(route.device, route.gateway, 1, route.onlink),)
+            kind, destination = RouteType.BLACKHOLE if route.blackhole else RouteType.UNICAST, route.destination
             entry = Entry(kind, hops, route.priority, destination.prefixlen, route.source, 0, route)
             yield destination.version, route.table, entry
         for other in self.state.of(OtherRoute):

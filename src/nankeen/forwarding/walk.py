@@ -30,6 +30,8 @@ _STAGES: dict[Stage, Callable[[Run, Job], Outcome]] = {
 }
 _STEPS = 10_000
 """Steps of one walk, of all copies together."""
+_SURELY_NO_LOOP = 100
+"""Steps after which it is looked for loops: to remember each frame takes more time than to decide about it."""
 _QUESTIONS = 6
 """A question of a neighbour may need another, of a tunnel's underlay; no sound network has more in a row."""
 
@@ -86,11 +88,11 @@ def _follow(run: Run, first: Job) -> list[_Found]:
     jobs = [first]
     ends: list[_Found] = []
     seen: set[tuple[str, str, Packet]] = set()
-    for _ in range(_STEPS):
+    for number in range(_STEPS):
         if not jobs:
             return ends
         job = jobs.pop()
-        if job.stage is Stage.ARRIVE:
+        if job.stage is Stage.ARRIVE and number > _SURELY_NO_LOOP:
             place = (job.host.name, job.device, job.packet)
             if place in seen:
                 ends.append(

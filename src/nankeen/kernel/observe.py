@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from nankeen.kernel import sysctl, wireguard, xfrm
 from nankeen.kernel.namespace import Namespace, entered
-from nankeen.kernel.netlink import address, link, neighbour, route
+from nankeen.kernel.netlink import address, everyentry, everyroute, link, linkfacts, neighbour, route, rule
 from nankeen.kernel.netlink.socket import NetlinkSocket
+from nankeen.model.observed import BridgeEntry, OtherRoute
 from nankeen.model.state import Address, Device, ForwardingEntry, Neighbour, Object, Route, State, Sysctl
 
 
@@ -33,6 +34,26 @@ def observe(
     objects += wireguard.observe(socket, [device.name for device in devices if device.kind == Device("wireguard")])
     objects += xfrm.observe(socket) if policies else []
     objects += _sysctls(sysctls, namespace)
+    return State(objects)
+
+
+def observe_all(socket: NetlinkSocket, namespace: Namespace | None = None) -> State:
+    """Everything that decides what becomes of a packet, kinds that nobody desires included: what changes by itself, all
+    types of routes, rules, and the settings of every device. It costs several times what `observe` does.
+
+    `namespace` is that of the socket, the caller's own by default. Raises `KernelError`.
+    """
+    links = [body for kind, body in socket.dump(link.dump()) if kind == link.RTM_NEWLINK]
+    names = dict(link.index_and_name(body) for body in links)
+    devices = [link.parse(body, names) for body in links]
+    objects: list[Object] = [*devices, *(facts for body in links for facts in linkfacts.parse(body))]
+    objects += _addresses(socket, names)
+    objects += _every_entry(socket, names)
+    objects += _every_route(socket, names)
+    objects += filter(None, (rule.parse(body) for _, body in socket.dump(rule.dump())))
+    objects += wireguard.observe(socket, [device.name for device in devices if device.kind == Device("wireguard")])
+    objects += xfrm.observe(socket)
+    objects += _sysctls(_settings(names.values()), namespace)
     return State(objects)
 
 
@@ -70,6 +91,48 @@ def _routes(socket: NetlinkSocket, names: dict[int, str]) -> Iterator[Route]:
         if found is not None and found.identity not in seen:  # IPv6 lists next hops of one route one by one
             seen.add(found.identity)
             yield found
+
+
+def _every_entry(socket: NetlinkSocket, names: dict[int, str]) -> Iterator[everyentry.Entry]:
+    """Of several entries for one address, the first is a `ForwardingEntry` and the others stand beside it."""
+    seen = set()
+    for request in (neighbour.dump(), neighbour.dump_forwarding()):
+        for _, body in socket.dump(request):
+            found = everyentry.parse(body, names)
+            if isinstance(found, ForwardingEntry) and found.identity in seen:
+                found = BridgeEntry(found.device, found.address, destination=found.destination, static=True)
+            if found is not None:
+                seen.add(found.identity)
+                yield found
+
+
+def _every_route(socket: NetlinkSocket, names: dict[int, str]) -> Iterator[Route | OtherRoute]:
+    seen = set()
+    for _, body in socket.dump(route.dump()):
+        found = everyroute.parse(body, names)
+        if found is not None and found.identity in seen:
+            found = everyroute.whole(body, names)
+        if found is not None:
+            seen.add(found.identity)
+            yield found
+
+
+_DEVICE_SETTINGS = {
+    4: (
+        "forwarding", "rp_filter", "accept_local", "route_localnet", "arp_ignore", "arp_filter", "proxy_arp",
+        "ignore_routes_with_linkdown",
+    ),
+    6: ("forwarding", "disable_ipv6", "ignore_routes_with_linkdown"),
+}  # fmt: skip
+_HOST_SETTINGS = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
+
+
+def _settings(devices: Iterable[str]) -> Iterator[str]:
+    """The settings that have a say in what becomes of packets."""
+    yield from _HOST_SETTINGS
+    for device in ("all", *devices):
+        for version, names in _DEVICE_SETTINGS.items():
+            yield from (f"net/ipv{version}/conf/{device}/{name}" for name in names)
 
 
 def _sysctls(paths: Iterable[str], namespace: Namespace | None) -> Iterator[Sysctl]:

@@ -1,0 +1,92 @@
+"""Namespaces, observed whole, as the `World` that packets are predicted in.
+
+Each is read once, one after the other: a network that changes meanwhile may be seen as it never was.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from nankeen.forwarding import nft
+from nankeen.forwarding.ruleset import NO_RULES
+from nankeen.forwarding.ruleset import Ruleset as Rules
+from nankeen.forwarding.world import Host, Port, Wire, World
+from nankeen.kernel.iptables import Engine
+from nankeen.kernel.namespace import Namespace
+from nankeen.kernel.netlink import link, nftables, nsid
+from nankeen.kernel.netlink.netfilter import NetfilterSocket
+from nankeen.kernel.netlink.socket import NetlinkSocket
+from nankeen.kernel.observe import observe_all
+from nankeen.kernel.program import run
+from nankeen.kernel.ruleset import Ruleset
+from nankeen.model.state import Veth
+
+_REMEDY = "install the package nftables: there are rules to be read"
+
+
+def survey(namespaces: Mapping[str, Namespace], switches: Iterable[Wire] = ()) -> World:
+    """Every namespace by its name, and the veth pairs between them. `switches` are the wires that no kernel tells of.
+
+    Raises `KernelError`.
+    """
+    with ExitStack() as stack:
+        sockets = {name: stack.enter_context(NetlinkSocket(found)) for name, found in namespaces.items()}
+        hosts = [Host(name, observe_all(sockets[name], found), read_rules(found)) for name, found in namespaces.items()]
+        return World.of(hosts, [*_pairs(sockets, namespaces), *switches])
+
+
+def read_rules(namespace: Namespace | None = None) -> Rules:
+    """The packet filter of a namespace. Raises `KernelError`."""
+    with Ruleset(namespace) as standing:
+        legacy = tuple(str(table) for table in standing.iptables() if table.engine is Engine.LEGACY)
+    with NetfilterSocket(namespace) as socket:
+        if not socket.dump(nftables.dump_tables()):
+            return Rules(unread=legacy) if legacy else NO_RULES
+    document = run(["nft", "--json", "list", "ruleset"], remedy=_REMEDY, namespace=namespace)
+    listing = run(["nft", "--handle", "list", "ruleset"], remedy=_REMEDY, namespace=namespace)
+    found = nft.parse(document, listing)
+    return Rules(found.bases, found.chains, (*found.unread, *legacy))
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """One end of a veth pair: its index and its peer's, and the number that the peer's namespace has in its own."""
+
+    port: Port
+    index: int
+    peer: int
+    number: int | None
+
+
+def _pairs(sockets: Mapping[str, NetlinkSocket], namespaces: Mapping[str, Namespace]) -> Iterator[Wire]:
+    ends = [end for name, socket in sockets.items() for end in _ends(name, socket)]
+    by_indexes: dict[tuple[int, int], list[_End]] = defaultdict(list)
+    for end in ends:
+        by_indexes[end.index, end.peer].append(end)
+    done: set[Port] = set()
+    for end in ends:
+        for other in by_indexes[end.peer, end.index]:
+            if end.port not in done and other.port not in done and _is_peer(end, other, sockets, namespaces):
+                done |= {end.port, other.port}
+                yield Wire((end.port, other.port))
+
+
+def _ends(name: str, socket: NetlinkSocket) -> Iterator[_End]:
+    for kind, body in socket.dump(link.dump()):
+        if kind == link.RTM_NEWLINK and isinstance(link.parse(body, {}).kind, Veth):
+            index, device = link.index_and_name(body)
+            yield _End(Port(name, device), index, link.peer_index(body), link.peer_namespace(body))
+
+
+def _is_peer(end: _End, other: _End, sockets: Mapping[str, NetlinkSocket], namespaces: Mapping[str, Namespace]) -> bool:
+    """Whether the namespace of one is where the other's peer is: pairs of indexes repeat themselves."""
+    if end.port == other.port:
+        return False
+    if end.number is None or other.number is None:
+        return end.number is other.number and end.port.host == other.port.host
+    socket, home = sockets[end.port.host], namespaces[other.port.host]
+    answers = socket.query(nsid.ask(home.descriptor), other.port.host)
+    return any(nsid.parse(body) == end.number for body in answers)
