@@ -65,6 +65,8 @@ class Found:
     tables: tuple[NftTable, ...] = ()
     iptables: Mapping[IptablesTable, Saved] = field(default_factory=dict)
     traces: Traces = field(default_factory=Traces)
+    data_path: int | None = None
+    """The process that carries the udp backend's packets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Cleanup:
     """What is to be removed, in that order: what starts pods, what carries their packets, what guards those, files."""
 
     invitations: tuple[Path, ...] = ()
+    data_path: int | None = None
     changes: tuple[Change, ...] = ()
     tables: tuple[NftTable, ...] = ()
     rules: tuple[RuleRemoval, ...] = ()
@@ -95,6 +98,7 @@ class Cleanup:
         """All of it, as the lines that `ip`, `nft`, `iptables -S` and `ls` print, without empty groups."""
         filters = [*map(str, self.tables), *(f"{item.table} {rule}" for item in self.rules for rule in item.rules)]
         groups = {
+            "processes": [] if self.data_path is None else [f"data path of the udp backend, process {self.data_path}"],
             "devices": [str(change.object) for change in self.changes if isinstance(change.object, Link)],
             "routes": [str(change.object) for change in self.changes if isinstance(change.object, Route)],
             "IPsec policies": [str(change.object) for change in self.changes if isinstance(change.object, XfrmPolicy)],
@@ -111,6 +115,7 @@ def cleanup(found: Found, *, keep_files: bool = False) -> Cleanup:
     rules = [_rules(table, saved, traces.names) for table, saved in found.iptables.items()]
     return Cleanup(
         invitations=() if keep_files else traces.invitations,
+        data_path=found.data_path,
         changes=_changes(found.state, devices, traces.networks),
         tables=tuple(table for table in found.tables if table in _TABLES),
         rules=tuple(removal for removal in rules if removal.commands),

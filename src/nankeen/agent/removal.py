@@ -5,6 +5,7 @@ What cannot be removed does not stop the rest: it is told with the reason.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import shutil
@@ -27,6 +28,8 @@ from nankeen.kernel.observe import observe
 from nankeen.kernel.ruleset import IptablesTable, Ruleset
 from nankeen.model.errors import InputError, KernelError
 from nankeen.model.state import State
+from nankeen.tunnel import ending
+from nankeen.tunnel.client import Client
 
 _NO_IPSEC = frozenset({errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT})
 
@@ -53,12 +56,15 @@ def survey(places: Places, namespace: Namespace | None = None) -> tuple[Found, l
                 # An administrator's own rules may be more than iptables understands.
                 if table.engine is Engine.LEGACY or any(map(is_chain_of_theirs, ruleset.chains(table))):
                     failures.append(Failure(str(table), str(error)))
-    return Found(_state(namespace), tables, saved, traces.find(places)), failures
+    data_path = asyncio.run(_find_data_path(places.data_path))
+    return Found(_state(namespace), tables, saved, traces.find(places), data_path), failures
 
 
-def remove(plan: Cleanup, namespace: Namespace | None = None) -> list[Failure]:
+def remove(plan: Cleanup, places: Places, namespace: Namespace | None = None) -> list[Failure]:
     """Removes all of it, as far as possible and in order. Raises `KernelError` where the kernel cannot be talked to."""
     failures = list(_remove_files(plan.invitations))
+    if plan.data_path is not None:
+        failures += _attempt("data path", partial(asyncio.run, _end_data_path(places.data_path)))
     with closing(NetlinkSocket(namespace)) as channel:
         refused = apply(channel, plan.changes, namespace)
     failures += [Failure(str(refusal.change.object), refusal.reason) for refusal in refused]
@@ -105,6 +111,24 @@ def _state(namespace: Namespace | None) -> State:
             if error.errno not in _NO_IPSEC:
                 raise
             return observe(channel)
+
+
+async def _find_data_path(socket: Path) -> int | None:
+    """The process that listens there."""
+    try:
+        client = await Client.connect(socket)
+    except KernelError:
+        return None
+    client.close()
+    return client.pid
+
+
+async def _end_data_path(socket: Path) -> None:
+    try:
+        client = await Client.connect(socket)
+    except KernelError:  # it has ended by itself
+        return
+    await ending.end(client)
 
 
 def _remove_rules(plan: Cleanup, namespace: Namespace | None) -> Iterator[Failure]:

@@ -22,6 +22,7 @@ from nankeen.cni.server import SOCKET
 from nankeen.model import subnetenv
 from nankeen.model.address import IPNetwork
 from nankeen.model.errors import InputError
+from nankeen.tunnel import control
 
 _CONFLISTS = ("10-flannel.conflist", install.CONFLIST)
 _PLUGINS = {"flannel", install.EXECUTABLE}
@@ -67,6 +68,10 @@ class Places:
     @property
     def socket(self) -> Path:
         return self.run / SOCKET.name
+
+    @property
+    def data_path(self) -> Path:
+        return self.run / control.SOCKET.name
 
     @property
     def subnet_env(self) -> Path:

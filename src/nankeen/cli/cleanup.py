@@ -38,8 +38,8 @@ _PATH = click.Path(path_type=Path, file_okay=False)
 def cleanup(dry_run: bool, yes: bool, keep_files: bool, as_json: bool, **places: Path) -> int:  # noqa: FBT001
     """Remove all that nankeen, flannel or its CNI plugins left on this node.
 
-    That is devices, routes, IPsec policies, rules of the packet filter, and files. What is not theirs stays, sysctls
-    stay as they are. The agent, or flanneld, must have been stopped.
+    That is devices, the process of the udp backend, routes, IPsec policies, rules of the packet filter, and files. What
+    is not theirs stays, sysctls stay as they are. The agent, or flanneld, must have been stopped.
     """
     chosen = Places(**places)
     found, unread = removal.survey(chosen)
@@ -55,7 +55,7 @@ def cleanup(dry_run: bool, yes: bool, keep_files: bool, as_json: bool, **places:
     if plan.pods and not yes and not _is_permitted(plan.pods, may_ask=sys.stdin.isatty() and not as_json):
         click.echo("nothing was removed")
         return 1
-    failures = [*unread, *removal.remove(plan)]
+    failures = [*unread, *removal.remove(plan, chosen)]
     remaining = removal.remains(chosen, found.traces, failures, keep_files=keep_files)
     _conclude(plan, remaining, None, as_json=as_json, dry_run=False)
     return 1 if remaining else 0

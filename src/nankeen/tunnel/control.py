@@ -49,7 +49,11 @@ VERSION = f"{__version__}-{_code()}"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that the data path of one device needs to know. Subnets of peers do not overlap."""
+    """All that the data path of one device needs to know. Subnets of peers do not overlap.
+
+    Peers are those to send to. Packets are taken from others, too: who is reached by another backend may send by this
+    one, and it is the packet filter that keeps strangers out.
+    """
 
     device: str
     mtu: int
@@ -70,7 +74,9 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """Do this, and nothing else, from now on."""
+    """Do this, and nothing else, from now on. What is as it was goes on undisturbed: an agent that starts says it all
+    again. A device of that name may have been made anew meanwhile.
+    """
 
     settings: Settings
 

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from asyncinotify import Inotify, Mask
 
 from nankeen.cni import install
 from nankeen.kernel import syscalls
 from nankeen.model.address import Family
 from nankeen.model.state import Address, Object, Route, State
+from tests.unit.agent import stand_in
 
 if TYPE_CHECKING:
     from tests.kernel.agent.conftest import Node
@@ -261,6 +263,28 @@ async def test_a_node_is_after_nankeen_as_it_was_before(node: Node) -> None:
     agents_own = {"leases.json", "log", "run/status.json", "run/cni.sock"}  # not where this agent usually has them
     registry = {name for name in host.files if name.startswith("registry.db")}
     assert {*host.files} - agents_own - registry == {*files} - registry
+
+
+def test_a_data_path_that_an_agent_left_is_ended(host: Host) -> None:
+    (host.root / "run/nankeen").mkdir(parents=True)
+    socket = host.root / "run/nankeen/tunnel.sock"
+    host.net.run("ip tuntap add dev flannel0 mode tun multi_queue")
+    program = [sys.executable, "-P", stand_in.__file__, "well", "--socket", str(socket)]
+    with subprocess.Popen(program, env=host.environment) as process:
+        try:
+            with Inotify() as inotify:
+                inotify.add_watch(socket.parent, Mask.CREATE)
+                while not socket.exists():
+                    inotify.sync_get()
+            assert f"  - data path of the udp backend, process {process.pid}\n" in host.cleanup("--dry-run").stdout
+            assert process.poll() is None
+            done = host.cleanup()
+            assert (done.returncode, done.stderr) == (0, "")
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+    assert "flannel0" not in host.net.run("ip link show")
+    assert not socket.parent.exists()
 
 
 def put_status(host: Host, pid: int) -> None:

@@ -28,6 +28,7 @@ from nankeen.model.state import (
     Object,
     Route,
     State,
+    Tun,
     Veth,
     Vxlan,
 )
@@ -64,7 +65,8 @@ def notes(plan: Cleanup) -> dict[str, str]:
         ("flannel.ipip", Ipip(None)),
         ("flannel-wg", Device("wireguard")),
         ("flannel-wg-v6", Device("wireguard")),
-        ("flannel0", Device("tun")),
+        ("flannel0", Tun()),
+        ("flannel0", Tun(persistent=False, multi_queue=False)),
         ("cni0", Bridge()),
         ("bwp0123456789ab", Device("ifb")),
     ],
@@ -291,6 +293,12 @@ def test_files_are_kept_when_that_is_wanted_and_the_rest_goes_all_the_same() -> 
     assert set(cleanup(found, keep_files=True).groups) == {"devices"}
 
 
+def test_the_data_path_is_ended_and_shown_before_the_devices() -> None:
+    plan = cleanup(Found(State([Link("flannel0", Tun())]), data_path=77))
+    assert next(iter(plan.groups.items())) == ("processes", ("data path of the udp backend, process 77",))
+    assert list(plan.groups) == ["processes", "devices"]
+
+
 def test_of_nothing_nothing_is_removed() -> None:
     assert cleanup(Found()) == Cleanup()
 
@@ -299,7 +307,7 @@ _THEIRS = st.sampled_from(
     ["flannel.1", "flannel-v6.1", "flannel.ipip", "flannel-wg", "flannel0", "cni0", "bwp" + "0" * 12]
 )
 _DEVICES = _THEIRS | st.sampled_from(["eth1", "docker0", "vxlan0", "veth0", "veth1"])
-_KINDS = st.sampled_from([VXLAN, Ipip(None), Bridge(), Veth(), Device("wireguard"), Device("tun"), Device("ifb")])
+_KINDS = st.sampled_from([VXLAN, Ipip(None), Bridge(), Veth(), Device("wireguard"), Tun(), Device("ifb")])
 _LINKS = st.builds(Link, _DEVICES, _KINDS, master=st.sampled_from(["", "cni0", "docker0"]), carrier=st.booleans())
 _NETWORKS = st.sampled_from([ip_network(text) for text in ("10.244.2.0/24", "10.9.0.0/24", "fd44:0:0:2::/64", "::/0")])
 _ROUTES = st.builds(Route, _NETWORKS, _DEVICES, protocol=st.sampled_from([2, 3, 4, PROTOCOL_NANKEEN]))
