@@ -1,7 +1,8 @@
 """The way of one packet from pod to pod, told step by step from the tables of those it passes.
 
 A function from observed states to steps: it prints nothing and sends nothing. Each step names the table that was asked,
-by the command a person would ask it with, and the line that decided.
+by the command a person would ask it with, and the line that decided. The table of the udp backend's data path is not
+the kernel's: whoever asks for the story adds its `TunnelSocket` and `TunnelPeer` to a node's state.
 """
 
 from __future__ import annotations
@@ -19,13 +20,18 @@ from nankeen.model.state import (
     Object,
     Route,
     State,
+    Tun,
     Vxlan,
 )
+from nankeen.model.tunnel import TunnelPeer, TunnelSocket
 
 ETHERNET_HEADER = 14
 UDP_HEADER = 8
 VXLAN_HEADER = 8
 """RFC 7348 §5."""
+
+_READER = "nankeen.tunnel"
+"""The process that has the udp backend's device open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,10 @@ def _steps(journey: Journey) -> Iterator[Step]:
     if link is not None and isinstance(link.kind, Vxlan) and route.gateway is not None:
         yield from _through_vxlan(journey, link, link.kind, route.gateway)
         yield _delivery(journey, "Decapsulation and delivery", f"{_vteps(journey)} unwraps the packet, unchanged, and ")
+    elif link is not None and isinstance(link.kind, Tun):
+        yield _through_udp(journey, link)
+        unwraps = f"{_READER} there writes the payload to {link.name} as it is, and "
+        yield _delivery(journey, "Decapsulation and delivery", unwraps)
     else:
         yield _delivery(journey, "Delivery", "")
 
@@ -120,6 +130,8 @@ def _container_route(journey: Journey) -> Step:
 def _host_route(journey: Journey, route: Route | None) -> Step:
     if route is None:
         tells = f"{journey.node.name} has no route to {journey.destination}"
+    elif route.gateway is None and _is_tun(journey.node.state, route.device):
+        tells = f"All of {route.destination} is behind {route.device}: {_READER} has that open, and reads the packet"
     elif route.gateway is None:
         tells = f"{route.destination} is on {journey.node.name} itself, behind {route.device}"
     else:
@@ -166,6 +178,33 @@ def _through_vxlan(journey: Journey, link: Link, vxlan: Vxlan, gateway: IPAddres
     )
 
 
+def _through_udp(journey: Journey, link: Link) -> Step:
+    """One step: the process that has the TUN device open looks the peer up, and sends."""
+    state, destination = journey.node.state, journey.destination
+    peers = [peer for peer in state.of(TunnelPeer) if peer.device == link.name and destination in peer.subnet]
+    peer = next(iter(peers), None)
+    headers = _datagram(journey, peer) if peer else ()
+    if peer is None:
+        tells = f"{_READER} knows no peer that has {destination}"
+    else:
+        overhead = sum(header.size for header in headers[:-1])
+        tells = f"{_READER} sends the packet to {journey.peer_node.name} as the payload of a datagram"
+        tells += (
+            f": {overhead} bytes more, so that a packet of {link.mtu} bytes becomes one of {overhead + (link.mtu or 0)}"
+        )
+    return Step("UDP to the peer", journey.node.name, f"{_READER}: its peers", _line(peer), tells, headers)
+
+
+def _datagram(journey: Journey, peer: TunnelPeer) -> tuple[Header, ...]:
+    sockets = journey.node.state.of(TunnelSocket)
+    local = next((item.local for item in sockets if item.local.version == peer.endpoint.version), "the node")
+    return (
+        Header(f"IPv{peer.endpoint.version}", _ip_header(peer.endpoint), f"{local} → {peer.endpoint}"),
+        Header("UDP", UDP_HEADER, f"destination port {peer.port}"),
+        _inner_ip(journey),
+    )
+
+
 def _wrapping(vxlan: Vxlan, headers: tuple[Header, ...], link: Link) -> str:
     """The overhead is all that is outside of the inner IP packet."""
     overhead = sum(header.size for header in headers[:-1])
@@ -178,8 +217,13 @@ def _wrapping(vxlan: Vxlan, headers: tuple[Header, ...], link: Link) -> str:
 def _inner_headers(journey: Journey, link: Link, vtep: HardwareAddress | None) -> tuple[Header, ...]:
     return (
         Header("Ethernet", ETHERNET_HEADER, f"{link.address} → {vtep}"),
-        Header(f"IPv{journey.source.version}", _ip_header(journey.source), f"{journey.source} → {journey.destination}"),
+        _inner_ip(journey),
     )
+
+
+def _inner_ip(journey: Journey) -> Header:
+    says = f"{journey.source} → {journey.destination}"
+    return Header(f"IPv{journey.source.version}", _ip_header(journey.source), says)
 
 
 def _outer_headers(vxlan: Vxlan, peer: IPAddress) -> tuple[Header, ...]:
@@ -216,6 +260,11 @@ def _device_of(state: State, address: IPAddress) -> str:
     """The device that holds an address."""
     held = (item.device for item in state.of(Address) if item.interface.ip == address)
     return next(held, f"nobody (no device holds {address})")
+
+
+def _is_tun(state: State, name: str) -> bool:
+    link = _link(state, name)
+    return link is not None and isinstance(link.kind, Tun)
 
 
 def _link(state: State, name: str) -> Link | None:

@@ -19,9 +19,11 @@ from nankeen.model.state import (
     Object,
     Route,
     State,
+    Tun,
     Veth,
     Vxlan,
 )
+from nankeen.model.tunnel import TunnelPeer, TunnelSocket
 
 MAC1, MAC2 = HardwareAddress.parse("a2:04:91:95:6c:80"), HardwareAddress.parse("9e:73:d4:e3:b1:69")
 VTEP = Vxlan(vni=1, underlay="eth0", local=ip_address("192.168.0.11"))
@@ -120,6 +122,35 @@ def test_the_headers_are_those_of_rfc_7348_from_the_outside_in() -> None:
 def test_the_story_ends_where_a_table_has_no_line(without: type[Object], title: str, tells: str) -> None:
     last = tell(journey(without))[-1]
     assert (last.title, last.line, last.tells) == (title, "", tells)
+
+
+def through_udp(*peers: Object) -> Journey:
+    tun = Link("flannel0", Tun(), 1472)
+    socket = TunnelSocket("flannel0", ip_address("192.168.0.11"), 8285, ip_address("10.244.1.0"))
+    node = State([tun, socket, *peers, route("10.244.0.0/16", "flannel0")])
+    return replace(journey(), node=Host("node1", node))
+
+
+def test_a_packet_through_udp_is_read_by_a_process_and_becomes_the_payload_of_a_datagram() -> None:
+    peer = TunnelPeer("flannel0", ip_network("10.244.2.0/24"), ip_address("192.168.0.12"), 8285, "node2")
+    _, host, datagram, delivery = tell(through_udp(peer))
+    assert host.line == "10.244.0.0/16 dev flannel0"
+    assert host.tells == "All of 10.244.0.0/16 is behind flannel0: nankeen.tunnel has that open, and reads the packet"
+    assert datagram.line == "udp flannel0 10.244.2.0/24 to 192.168.0.12:8285 node node2"
+    assert "28 bytes more, so that a packet of 1472 bytes becomes one of 1500" in datagram.tells
+    assert [(header.name, header.size, header.says) for header in datagram.headers] == [
+        ("IPv4", 20, "192.168.0.11 → 192.168.0.12"),
+        ("UDP", 8, "destination port 8285"),
+        ("IPv4", 20, "10.244.1.2 → 10.244.2.2"),
+    ]
+    assert delivery.line == "10.244.2.0/24 dev cni0 proto kernel"
+    assert delivery.tells.startswith("nankeen.tunnel there writes the payload to flannel0 as it is, and cni0 hands it")
+
+
+def test_a_packet_through_udp_ends_where_no_peer_has_its_destination() -> None:
+    last = tell(through_udp())[-1]
+    assert (last.title, last.line) == ("UDP to the peer", "")
+    assert last.tells == "nankeen.tunnel knows no peer that has 10.244.2.2"
 
 
 def test_a_packet_to_a_pod_of_the_same_node_is_not_encapsulated() -> None:
