@@ -183,7 +183,8 @@ def _is_agent(pid: int) -> bool:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return pid != os.getpid() and b"agent" in words and any(b"nankeen" in word for word in words)
+    called = {b"agent", b"flanneld"} & {*words}
+    return pid != os.getpid() and bool(called) and any(b"nankeen" in word for word in words)
 
 
 def _flanneld() -> Iterator[int]:

@@ -34,7 +34,10 @@ class Node:
     directory: Path
     process: asyncio.subprocess.Process | None = None
     underlay: tuple[str, ...] = ("--iface", "eth0")
-    """The agent's flags about it."""
+    """The agent's flags about it, and others."""
+    name: str = "node1"
+    program: tuple[str, ...] | None = None
+    """What is run, with flags that say where the leases are; None for `nankeen agent` and the registry file."""
     registry_file: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -44,8 +47,18 @@ class Node:
     def log(self) -> str:
         return (self.directory / "log").read_text()
 
+    @property
+    def _agent(self) -> tuple[str, ...]:
+        flags = ("--registry", f"sqlite://{self.registry_file}", "--node-name", self.name)
+        return (sys.executable, "-m", "nankeen", "agent", *flags)
+
     async def start(self) -> Status:
         """Starts the agent; returns when it says that it is ready."""
+        pid = (await self.launch()).pid
+        return await self.until(lambda status: status.ready and status.pid == pid)
+
+    async def launch(self) -> asyncio.subprocess.Process:
+        """Starts the agent."""
         paths = {
             "subnet-file": "flannel/subnet.env", "status-file": "run/status.json", "socket": "run/cni.sock",
             "cni-bin-dir": "bin", "cni-conf-dir": "conf", "cni-data-dir": "data", "lease-file": "leases.json",
@@ -53,13 +66,11 @@ class Node:
         options = [word for name, path in paths.items() for word in (f"--{name}", str(self.directory / path))]
         with (self.directory / "log").open("a") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *("ip", "netns", "exec", self.net.name, sys.executable, "-m", "nankeen", "agent"),
-                *("--registry", f"sqlite://{self.registry_file}", "--node-name", "node1", *self.underlay, *options),
+                *("ip", "netns", "exec", self.net.name, *(self.program or self._agent), *self.underlay, *options),
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")},
             )
-        pid = self.process.pid
-        return await self.until(lambda status: status.ready and status.pid == pid)
+        return self.process
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
