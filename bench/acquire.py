@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from bench.fabric import fill, lease
+from bench.fabric import lease
 from bench.row import Measure, Reach, Row
+from bench.store import fill
 from nankeen.registry.sqlite import SqliteRegistry
 
 _PEERS = 5000

@@ -1,14 +1,13 @@
-"""A fabric of many nodes of which one is there: a registry full of leases, and the node whose agent follows it."""
+"""A fabric of many nodes of which one is there: the leases of the others, and the node whose agent follows them."""
 
 from __future__ import annotations
 
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -25,10 +24,7 @@ from nankeen.kernel.netlink.socket import split
 from nankeen.model.errors import NankeenError
 from nankeen.model.lease import LEASE_SECONDS, Endpoint, Lease
 from nankeen.model.lease import Reach as NodeReach
-from nankeen.model.leasevalue import encode, key
 from nankeen.model.state import PROTOCOL_BOOT
-from nankeen.registry import sqlite
-from nankeen.registry.doorbell import ring
 
 CONFIG = '{"Network": "10.0.0.0/8", "SubnetLen": 24, "Backend": {"Type": "vxlan"}}'
 _FIRST_SUBNET = int(ip_address("10.0.16.0"))
@@ -48,26 +44,6 @@ def lease(number: int) -> Lease:
     return Lease(f"peer{number}", "vxlan", (Endpoint(subnet, reach),), time.time() + LEASE_SECONDS)
 
 
-def fill(path: Path, peers: int) -> None:
-    """Makes a registry with that many nodes in it, in one transaction: one by one they would take minutes."""
-    sqlite.create(path, CONFIG)
-    rows = ((each.node, key(each.subnets), encode(each), each.expires) for each in map(lease, range(peers)))
-    with closing(sqlite3.connect(path)) as table, table:
-        table.executemany("INSERT INTO lease (node, key, value, expires) VALUES (?, ?, ?, ?)", rows)
-
-
-def join(table: sqlite3.Connection, path: Path, number: int) -> float:
-    """One more lease; returns when it began to be committed, as of `time.perf_counter`."""
-    wanted = lease(number)
-    row = (wanted.node, key(wanted.subnets), encode(wanted), wanted.expires)
-    table.execute("BEGIN IMMEDIATE")
-    table.execute("INSERT INTO lease (node, key, value, expires) VALUES (?, ?, ?, ?)", row)
-    began = time.perf_counter()
-    table.execute("COMMIT")
-    ring(path)
-    return began
-
-
 @dataclass(frozen=True, slots=True)
 class Home:
     """A node that stands: its network namespace with an underlay, and its files."""
@@ -75,12 +51,8 @@ class Home:
     name: str
     directory: Path
 
-    @property
-    def registry(self) -> Path:
-        return self.directory / "registry.db"
-
     @contextmanager
-    def agent(self) -> Iterator[subprocess.Popen[str]]:
+    def agent(self, registry: str) -> Iterator[subprocess.Popen[str]]:
         """Its agent, as a process of its own. Raises `NankeenError` with its last words where it does not end well."""
         places = {
             "--subnet-file": "subnet.env",
@@ -92,9 +64,9 @@ class Home:
             "--cni-data-dir": "cni",
         }
         files = [word for flag, name in places.items() for word in (flag, str(self.directory / name))]
-        registry = ("--registry", f"sqlite://{self.registry}", "--node-name", "node1", "--iface", "eth0")
+        options = ("--registry", registry, "--node-name", "node1", "--iface", "eth0")
         program = ("env", f"PYTHONPATH={ROOT / 'src'}", sys.executable, "-P", "-m", "nankeen", "agent")
-        command = ("ip", "netns", "exec", self.name, *program, *registry, *files)
+        command = ("ip", "netns", "exec", self.name, *program, *options, *files)
         with open(self.directory / "agent.log", "w") as log, running(command, log=log) as process:
             yield process
 
@@ -122,6 +94,7 @@ def home(directory: Path) -> Iterator[Home]:
         run(("ip", "-n", node, "link", "set", "port1", "up"))
         run(("ip", "-n", node, "address", "add", "192.168.0.11/16", "dev", "eth0"))
         run(("ip", "-n", node, "link", "set", "eth0", "up"))
+        run(("ip", "-n", node, "link", "set", "lo", "up"))
         yield Home(node, directory)
 
 

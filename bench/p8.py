@@ -5,17 +5,18 @@ It is held against what must be done in any case: the peer's three messages to t
 
 from __future__ import annotations
 
-import sqlite3
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from bench.fabric import Home, RouteNews, fill, home, join, lease
+from bench.fabric import Home, RouteNews, home, lease
 from bench.process import run
 from bench.row import Measure, Reach, Row
+from bench.store import Filled, Store, in_etcd, in_sqlite
 from nankeen.kernel.apply import apply_or_raise
 from nankeen.kernel.namespace import NAMED, Namespace
 from nankeen.kernel.netlink.socket import NetlinkSocket
@@ -33,27 +34,22 @@ _BARE = "bare0"
 
 
 @contextmanager
-def _prepare() -> Iterator[Measure]:
-    with tempfile.TemporaryDirectory() as name, home(Path(name)) as node:
-        fill(node.registry, _PEERS)
+def _prepare(filled: Filled) -> Iterator[Measure]:
+    with tempfile.TemporaryDirectory() as name, home(Path(name)) as node, filled(node, _PEERS) as registry:
         device = ("type", "vxlan", "id", "99", "dstport", "4789")
         run(("ip", "-n", node.name, "link", "add", _BARE, *device))
         run(("ip", "-n", node.name, "link", "set", _BARE, "up"))
-        with RouteNews(node) as news, node.agent(), closing(_opened(node.registry)) as table:
+        with RouteNews(node) as news, node.agent(registry.address):
             news.await_added(_PEERS)
-            yield lambda number: (_median_join(node, table, news, _PEERS + number * _JOINS), _median_bare(node))
+            yield lambda number: (_median_join(registry, news, _PEERS + number * _JOINS), _median_bare(node))
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, isolation_level=None)
-
-
-def _median_join(node: Home, table: sqlite3.Connection, news: RouteNews, first: int) -> float:
+def _median_join(registry: Store, news: RouteNews, first: int) -> float:
     """Milliseconds from the commit to the route."""
     taken = []
     for number in range(first, first + _JOINS):
         time.sleep(_PAUSE)
-        began = join(table, node.registry, number)
+        began = registry.join(number)
         taken.append((news.await_added(1) - began) * 1000)
     return statistics.median(taken)
 
@@ -84,13 +80,15 @@ def _bare_peer(number: int) -> State:
     )
 
 
-ROWS = (
-    Row(
-        id="P8",
-        what=f"one node joins a fabric of {_PEERS:,}: commit to route",
+def _row(row_id: str, filled: Filled) -> Row:
+    return Row(
+        id=row_id,
+        what=f"one node joins a fabric of {_PEERS:,}{' by etcd' if filled is in_etcd else ''}: commit to route",
         unit="ms",
         against="its three netlink messages alone",
         reach=Reach("≤", 50, "ms"),
-        prepare=_prepare,
-    ),
-)
+        prepare=partial(_prepare, filled),
+    )
+
+
+ROWS = (_row("P8", in_sqlite), _row("P8.etcd", in_etcd))
