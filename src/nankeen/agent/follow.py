@@ -231,9 +231,8 @@ class Follower:
         """Renews the lease before it expires. A reservation does not."""
         lease = self._membership.lease
         while lease.expires is not None:
-            wanted = self._means.settings.renew_margin
-            margin = min(wanted, (lease.expires - time.time()) / 2)  # a short lease, too, has some time to live
-            due = lease.expires - margin * random.uniform(1, 1.1)  # noqa: S311  (spreads the renewals of many)
+            margin = self._means.settings.renew_margin * random.uniform(1, 1.1)  # noqa: S311  (spreads those of many)
+            due = lease.expires - lead(lease.expires - time.time(), margin)
             while (left := due - time.time()) > 0:  # noqa: ASYNC110  (the clock may be set meanwhile)
                 await asyncio.sleep(min(left, 60))
             try:
@@ -265,6 +264,13 @@ class Follower:
             if outgoing and self._membership.outgoing == outgoing:
                 names = sorted(backend.name for backend in outgoing)
                 raise Rejoin(f"no lease needs the former {' or '.join(names)} any more")
+
+
+def lead(left: float, margin: float) -> float:
+    """How long before its expiry a lease with that time `left` is renewed, in seconds: by the margin, but never at
+    once, again and again. A lease has a minute to live, or half its time where that is less.
+    """
+    return min(margin, max(left - 60, left / 2))
 
 
 def _tell_peers(before: Mapping[str, Way], after: Mapping[str, Way]) -> None:

@@ -49,6 +49,24 @@ def test_a_node_without_peers_has_its_tunnel_end_point_and_its_bridge() -> None:
     ]
 
 
+def test_the_bridge_can_be_somebody_elses() -> None:
+    own = fabric()
+    made = Fabric(own.backends, own.node, bridged=False)
+    left = [str(item) for item in made.state if item not in own.state or "cni0" in str(item)]
+    assert left == []
+    assert "net/ipv4/ip_forward = 1" in map(str, made.state)
+    assert own.claim.devices - made.claim.devices == {"cni0"}
+
+
+def test_packets_for_pods_that_are_not_there_can_be_dropped() -> None:
+    own = fabric()
+    made = Fabric(own.backends, own.node, blackhole=True)
+    (added,) = diff(made.state, own.state, made.claim)
+    assert str(added) == "+ blackhole 10.244.1.0/24 proto 110 metric 32767"
+    (removed,) = diff(own.state, made.state, own.claim)
+    assert str(removed) == "- blackhole 10.244.1.0/24 proto 110 metric 32767"
+
+
 def test_a_peer_that_joins_adds_its_path_and_nothing_else() -> None:
     before, after = fabric().update([lease(1)])
     assert len(before) == 0

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address
 from typing import Any
 
@@ -16,7 +17,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from nankeen.kernel.netlink import address, link, neighbour, route
 from nankeen.kernel.netlink.message import HEADER, attribute, attributes, message
-from nankeen.model.address import HardwareAddress
+from nankeen.model.address import HardwareAddress, IPNetwork
 from nankeen.model.state import Address, Bridge, Device, ForwardingEntry, Ipip, Link, Neighbour, Route, Veth, Vxlan
 
 INDEXES = {"eth0": 2, "flannel.1": 7, "cni0": 9}
@@ -61,6 +62,20 @@ def routes(draw: st.DrawFn) -> Route:
         protocol=draw(st.integers(0, 255)),
         source=draw(st.none() | addresses),
     )
+
+
+@given(st.one_of(network4, network6))
+def test_a_blackhole_leads_by_no_device(network: IPNetwork) -> None:
+    wanted = Route.blackhole_of(network)
+    for raw in (route.add(wanted, {}), route.remove(wanted, {})):
+        found = decoded(rtmsg, raw)
+        assert (found["type"], found["dst_len"], attr(found, "RTA_OIF")) == (6, network.prefixlen, None)
+    assert route.parse(route.add(wanted, {})[16:], {}) == wanted
+
+
+def test_blackholes_of_others_are_not_seen() -> None:
+    theirs = replace(Route.blackhole_of(IPv4Network("10.5.2.0/24")), protocol=3)
+    assert route.parse(route.add(theirs, {})[16:], {}) is None
 
 
 @given(routes())

@@ -69,6 +69,7 @@ MAC = HardwareAddress.parse("72:3c:2a:82:da:b9")
             Route(ip_network("10.5.2.0/24"), "eth0", ip_address("10.99.0.2"), protocol=PROTOCOL_NANKEEN),
             "10.5.2.0/24 via 10.99.0.2 dev eth0 proto 110",
         ),
+        (Route.blackhole_of(ip_network("10.5.2.0/24")), "blackhole 10.5.2.0/24 proto 110 metric 32767"),
         (Route(ip_network("10.7.0.0/16"), "eth0", ip_address("fe80::1")), "10.7.0.0/16 via inet6 fe80::1 dev eth0"),
         (
             Link("flannel.ipip", Ipip(ip_address("10.99.0.1")), mtu=1480),
