@@ -130,6 +130,11 @@ class Backend(Protocol):
     def peer(self, node: Node, lease: Lease) -> tuple[Object, ...]:
         """The part of one peer, which depends on no other peer. Raises `InputError` where no way leads to it."""
 
+    def receiving(self, node: Node, lease: Lease) -> tuple[Object, ...]:
+        """What it takes to receive from a peer that the node sends to by another backend, and that may send by this one
+        any moment: nothing that leads packets to it. `lease` is as the registry has it.
+        """
+
 
 def open_backend(config: BackendConfig) -> Backend:
     """The backend of that type with these options; raises `ConfigError`."""

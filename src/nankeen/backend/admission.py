@@ -37,7 +37,7 @@ class Way(NamedTuple):
 
     backend: Backend
     objects: tuple[Object, ...]
-    """What the backend wants of the kernel for it."""
+    """What the backend wants of the kernel for it, and what others want to receive from it."""
     back: Backend
     """That of our backends by which the peer sends: the first in its own order."""
 
@@ -161,7 +161,10 @@ class Gate:
         if not found:
             raise refusal
         ours = min(found, key=lambda match: match[::-1])
-        return Way(self._backends[ours[1]], found[ours], self._backends[min(found)[1]])
+        objects = [*found[ours]]
+        for at, backend in enumerate(self._backends):
+            objects += backend.receiving(self._node, lease) if at != ours[1] else ()
+        return Way(self._backends[ours[1]], tuple(objects), self._backends[min(found)[1]])
 
 
 class _Collision(InputError):  # noqa: N818  (what happened, not whose fault)
@@ -257,7 +260,7 @@ class _Disjoint:
 
 
 def _last(subnet: IPNetwork) -> int:
-    return int(subnet.network_address) | int(subnet.hostmask)
+    return int(subnet.network_address) + (1 << subnet.max_prefixlen - subnet.prefixlen) - 1
 
 
 def _is_inside(subnet: IPNetwork, network: IPNetwork) -> bool:

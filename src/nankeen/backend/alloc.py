@@ -51,6 +51,9 @@ class AllocBackend:
     def peer(self, node: Node, lease: Lease) -> tuple[Object, ...]:  # noqa: ARG002  (whoever it is)
         return ()
 
+    def receiving(self, node: Node, lease: Lease) -> tuple[Object, ...]:  # noqa: ARG002  (its own affair)
+        return ()
+
 
 def parse(options: Fields) -> AllocBackend:  # noqa: ARG001  (there are none)
     """The backend; it takes whatever options are written."""

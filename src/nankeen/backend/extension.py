@@ -102,6 +102,9 @@ class ExtensionBackend:
         add, remove = _command(self.add, variables, text), _command(self.remove, variables, text)
         return (Hook(lease.node, subnets, add, remove),) if add or remove else ()
 
+    def receiving(self, node: Node, lease: Lease) -> tuple[Object, ...]:  # noqa: ARG002  (its own affair)
+        return ()
+
 
 def parse(options: Fields) -> ExtensionBackend:
     """The backend with these options; raises `ConfigError`."""

@@ -61,6 +61,9 @@ class HostGatewayBackend:
         families = node.families
         return tuple(direct_route(node, endpoint) for endpoint in lease.endpoints if endpoint.family in families)
 
+    def receiving(self, node: Node, lease: Lease) -> tuple[Object, ...]:  # noqa: ARG002  (nobody is kept out)
+        return ()
+
 
 def parse(options: Fields) -> HostGatewayBackend:  # noqa: ARG001  (flannel's are for Windows)
     """The backend; it takes whatever options are written."""

@@ -73,6 +73,9 @@ class IpipBackend:
         endpoint = lease.endpoint(Family.IPV4)
         return (self._route(node, endpoint),) if endpoint is not None else ()
 
+    def receiving(self, node: Node, lease: Lease) -> tuple[Object, ...]:  # noqa: ARG002  (nobody is kept out)
+        return ()
+
     def _tunnel(self, node: Node) -> tuple[Object, ...]:
         """The node's own end of all tunnels."""
         return (

@@ -91,6 +91,9 @@ class IpsecBackend:
         own = next((subnet for subnet in node.subnets if family_of(subnet) is Family.IPV4), None)
         return self._protect(node, own, endpoint) if own is not None and endpoint is not None else ()
 
+    def receiving(self, node: Node, lease: Lease) -> tuple[Object, ...]:  # noqa: ARG002  (its policies would lead packets to it)
+        return ()
+
     def _protect(self, node: Node, own: IPNetwork, endpoint: Endpoint) -> tuple[Object, ...]:
         """What keeps the packets between the node's subnet and a peer's from going in the clear."""
         here, there, theirs = node.local_address(Family.IPV4), endpoint.reach.address, endpoint.subnet

@@ -79,6 +79,13 @@ class UdpBackend:
         families = node.families
         return tuple(self._peer(lease.node, endpoint) for endpoint in lease.endpoints if endpoint.family in families)
 
+    def receiving(self, node: Node, lease: Lease) -> tuple[Object, ...]:
+        """Whatever backends the peer's lease names, its address is all there is to know."""
+        try:
+            return self.peer(node, lease)
+        except InputError:
+            return ()
+
     def _tunnel(self, node: Node) -> Iterator[Object]:
         """The node's own end: the device, and what its process binds to."""
         yield Link(DEVICE, Tun(), mtu=self.mtu(node))

@@ -101,6 +101,9 @@ class VxlanBackend:
             item for endpoint in lease.endpoints if endpoint.family in families for item in self._path(node, endpoint)
         )
 
+    def receiving(self, node: Node, lease: Lease) -> tuple[Object, ...]:  # noqa: ARG002  (nobody is kept out)
+        return ()
+
     def _device_mtu(self, node: Node, family: Family) -> int:
         outer = min(self.outer_mtu or node.underlay.mtu, node.underlay.mtu)  # the kernel takes no more either
         inner = outer - _OVERHEAD[family]

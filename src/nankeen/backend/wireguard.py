@@ -16,12 +16,13 @@ one family alone works in each mode, and a device that stands is taken over, pee
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Interface, IPv6Interface, ip_network
 from typing import NamedTuple
 
-from nankeen.backend import Node
+from nankeen.backend import Node, offers
 from nankeen.model.address import Family, HardwareAddress, IPAddress, IPInterface, IPNetwork, family_of
 from nankeen.model.errors import ConfigError, InputError
 from nankeen.model.gojson import Fields, parse_object
@@ -120,6 +121,12 @@ class WireguardBackend:
         if self.mode is Mode.SEPARATE:
             return tuple(self._peer(node, endpoint, [endpoint]) for endpoint in endpoints)
         return (self._peer(node, self._way(node, endpoints), endpoints),)
+
+    def receiving(self, node: Node, lease: Lease) -> tuple[Object, ...]:
+        for _, offered in offers(lease, self):
+            with suppress(InputError):
+                return self.peer(node, offered)
+        return ()
 
     def _device(self, family: Family) -> str:
         """The device that a family's pod packets go by."""

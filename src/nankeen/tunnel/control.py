@@ -51,8 +51,8 @@ VERSION = f"{__version__}-{_code()}"
 class Settings:
     """All that the data path of one device needs to know. Subnets of peers do not overlap.
 
-    Peers are those to send to. Packets are taken from others, too: who is reached by another backend may send by this
-    one, and it is the packet filter that keeps strangers out.
+    Peers are all that may send by it, also those whose packets go by another backend here: the kernel's routes decide
+    what comes to the device.
     """
 
     device: str

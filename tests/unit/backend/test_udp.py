@@ -1,16 +1,18 @@
 from __future__ import annotations
 
-from ipaddress import ip_address
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 
 import pytest
 
 from nankeen.backend import Backend, open_backend
 from nankeen.backend.admission import admit
+from nankeen.backend.routing import RouteTable
 from nankeen.model.errors import ConfigError, InputError
 from nankeen.model.gojson import JSON
 from nankeen.model.lease import Lease, Offer, Reach
 from nankeen.model.netconf import BackendConfig
-from nankeen.model.state import State
+from nankeen.model.state import Route, State
 from tests.unit.backend.fabric import IPV4, IPV6, endpoint, endpoint6, lease, node
 
 
@@ -88,6 +90,22 @@ def test_a_lease_of_another_backend_is_refused_where_flannel_would_send_to_it() 
     assert admit([udp()], node(), [lease(2, backend="host-gw")]).rejected == {
         "node2": "its backend is 'host-gw', and this node's 'udp'"
     }
+
+
+def test_a_peer_that_is_sent_to_by_another_backend_may_send_by_udp_all_the_same() -> None:
+    """It may have heard of our lease before we hear of its own."""
+    host_gw = open_backend(BackendConfig("host-gw"))
+    here = replace(node(), routes=RouteTable([Route(ip_network("10.99.0.0/24"), "eth0")]))
+    way = admit([host_gw, udp()], here, [lease(2, endpoint(2, data=None), backend="host-gw")]).ways["node2"]
+    assert way.backend == way.back == host_gw
+    assert lines(State(way.objects)) == [
+        "10.5.2.0/24 via 10.99.0.2 dev eth0 proto 110",
+        "udp flannel0 10.5.2.0/24 to 10.99.0.2:8285 node node2",
+    ]
+
+
+def test_nothing_is_received_from_a_link_local_address() -> None:
+    assert udp().receiving(node(str(IPV6)), lease(2, endpoint6(2, address="fe80::2", data=None))) == ()
 
 
 def test_no_datagram_is_sent_to_a_link_local_address() -> None:

@@ -11,7 +11,7 @@ from nankeen.backend.wireguard import announced_key
 from nankeen.model.diff import diff
 from nankeen.model.errors import ConfigError, InputError
 from nankeen.model.gojson import JSON
-from nankeen.model.lease import Endpoint, Lease
+from nankeen.model.lease import Endpoint, Lease, Offer
 from nankeen.model.netconf import BackendConfig
 from nankeen.model.secret import Secret
 from nankeen.model.state import Link, State
@@ -248,6 +248,15 @@ def test_a_peer_that_got_a_new_key_leaves_nothing_behind() -> None:
         f"+ wg flannel-wg peer {key(9)} endpoint 10.99.0.2:51820 allowed-ips 10.5.2.0/24",
         f"- wg flannel-wg peer {key(2)} endpoint 10.99.0.2:51820 allowed-ips 10.5.2.0/24",
     ]
+
+
+def test_a_peer_that_offers_it_second_may_send_by_it_and_is_known_by_its_key() -> None:
+    """Two nodes prefer different backends, and each sends by its own."""
+    offering = replace(fabric.lease(2), offers=(Offer("wireguard", (data(2),)),))
+    way = admit([open_backend(BackendConfig("vxlan")), wireguard()], node(), [offering]).ways["node2"]
+    assert way.backend.name == "vxlan"
+    assert [item.public_key for item in way.objects if isinstance(item, WireguardPeer)] == [key(2)]
+    assert wireguard().receiving(node(), fabric.lease(3)) == ()
 
 
 def test_a_node_without_a_subnet_holds_nothing_yet() -> None:
