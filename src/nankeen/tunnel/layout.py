@@ -24,6 +24,7 @@ from nankeen.tunnel.offload import LARGEST_PACKET
 
 TCP, UDP = 6, 17
 IPV4_HEADER, IPV6_HEADER, UDP_HEADER, SHORTEST_TCP_HEADER = 20, 40, 8, 20
+FIN, PSH, ACK = 0x01, 0x08, 0x10
 
 ARENA = 1 << 18
 """Octets of memory that the largest packet fits in when it is segmented."""
@@ -39,15 +40,12 @@ class Shape(NamedTuple):
 
     version: int
     protocol: int
+    start: int
+    """Where the TCP or UDP header begins: octets of the IP header with all its options."""
     header: int
-    """Octets of the IP header without options, and of the TCP or UDP header with them."""
+    """Octets before the payload: those of the IP header and of the TCP or UDP header."""
     stride: int
     """Octets from one segment to the next: header and payload."""
-
-    @property
-    def ip_header(self) -> int:
-        """Octets of the IP header."""
-        return IPV4_HEADER if self.version == 4 else IPV6_HEADER
 
     @property
     def payload(self) -> int:
@@ -57,7 +55,12 @@ class Shape(NamedTuple):
     @property
     def checksum(self) -> int:
         """Where the TCP or UDP checksum is, from the beginning of a segment."""
-        return self.ip_header + (16 if self.protocol == TCP else 6)
+        return self.start + (16 if self.protocol == TCP else 6)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the IP header has no options."""
+        return self.start == (IPV4_HEADER if self.version == 4 else IPV6_HEADER)
 
     @property
     def most(self) -> int:
@@ -67,7 +70,7 @@ class Shape(NamedTuple):
 
 @dataclass(slots=True)
 class Rows:
-    """One memory, seen as segments of one shape; `ip_header` and the others are `Shape`'s, kept at hand."""
+    """One memory, seen as segments of one shape, the first at its beginning."""
 
     shape: Shape
     memory: bytearray
@@ -84,11 +87,13 @@ class Rows:
     """The bits of the words that follow from those of the first row."""
     pseudo: int = field(init=False)
     """Protocol and length of the pseudo header (RFC 9293 §3.1), in this machine's order."""
-    _transport: NDArray[np.uint16] | None = field(init=False)
+    _summed: int = field(init=False)
+    """Where the checksum begins: at the IP addresses, where nothing stands between them and the transport's header."""
+    _sum: NDArray[np.uint16] | None = field(init=False)
 
     def __post_init__(self) -> None:
         shape, memory = self.shape, self.memory
-        stride, header, start = shape.stride, shape.header, shape.ip_header
+        stride, header, start = shape.stride, shape.header, shape.start
         count = len(memory) // stride
         self.words = np.ndarray((count, header // 4), _NETWORK_WORD, memory, 0, (stride, 4))
         self.payload = np.ndarray((count, shape.payload), np.uint8, memory, header, (stride, 1))
@@ -97,18 +102,22 @@ class Rows:
         self.steps = _steps(shape)
         self.compared = _compared(shape)
         self.pseudo = turned(shape.protocol) + turned(stride - start)
-        self._transport = None
+        self._summed = (12 if shape.version == 4 else 8) if shape.is_plain else start
+        self._sum = None
         if stride % 2 == 0:
-            self._transport = np.ndarray((count, (stride - start) // 2), np.uint16, memory, start, (stride, 2))
+            words = (count, (stride - self._summed) // 2)
+            self._sum = np.ndarray(words, np.uint16, memory, self._summed, (stride, 2))
 
     def sums(self, count: int) -> NDArray[np.uint32]:
-        """Of the first rows, from the end of the IP header on. A last one that is shorter has zeros at its end."""
-        if self._transport is not None:
-            return np.add.reduce(self._transport[:count], axis=1, dtype=np.uint32)
-        stride, start = self.shape.stride, self.shape.ip_header
+        """Of the first rows: the transport's header and payload, and, where there are no options, the addresses. A last
+        one that is shorter has zeros at its end.
+        """
+        if self._sum is not None:
+            return _row_sums(self._sum[:count])
+        stride, start = self.shape.stride, self._summed
         padded = np.zeros((count, stride - start + 1), np.uint8)
         padded[:, :-1] = np.ndarray((count, stride - start), np.uint8, self.memory, start, (stride, 1))
-        return np.add.reduce(padded.view(np.uint16), axis=1, dtype=np.uint32)
+        return _row_sums(padded.view(np.uint16))
 
 
 class RowsCache:
@@ -130,7 +139,9 @@ class RowsCache:
 
 
 def shape_of(memory: Buffer, stride: int) -> Shape | None:
-    """The shape of a train that begins with this segment; None where no train can."""
+    """The shape of a train that begins with this segment, which is at least as long as an IPv6 and a TCP header; None
+    where no train can begin with it.
+    """
     version = memory[0] >> 4
     if version == 4 and memory[0] == 0x45 and not memory[6] & 0x3F and not memory[7]:  # no options, no fragment
         protocol, start = memory[9], IPV4_HEADER
@@ -146,7 +157,12 @@ def shape_of(memory: Buffer, stride: int) -> Shape | None:
         header = start + UDP_HEADER
     else:
         return None
-    return Shape(version, protocol, header, stride) if stride - header >= SMALLEST_PAYLOAD else None
+    return Shape(version, protocol, start, header, stride) if stride - header >= SMALLEST_PAYLOAD else None
+
+
+def _row_sums(words: NDArray[np.uint16]) -> NDArray[np.uint32]:
+    sums: NDArray[np.uint32] = np.add.reduce(words, axis=1, dtype=np.uint32)
+    return sums
 
 
 def _step(shape: Shape) -> NDArray[np.uint32]:
@@ -155,7 +171,7 @@ def _step(shape: Shape) -> NDArray[np.uint32]:
         step[1] = 1 << 16
         step[2] = _ALL
     if shape.protocol == TCP:
-        step[shape.ip_header // 4 + 1] = shape.payload
+        step[shape.start // 4 + 1] = shape.payload
     return step
 
 
@@ -166,6 +182,6 @@ def _steps(shape: Shape) -> NDArray[np.uint32]:
 
 def _compared(shape: Shape) -> NDArray[np.uint32]:
     compared = np.full(shape.header // 4, _ALL, np.uint32)
-    word, upper = divmod(shape.checksum, 4)
-    compared[word] = 0xFFFF_0000 if upper else 0x0000_FFFF
+    word, offset = divmod(shape.checksum, 4)
+    compared[word] = 0xFFFF_0000 if offset else 0x0000_FFFF
     return compared
