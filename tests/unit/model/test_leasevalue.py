@@ -210,3 +210,26 @@ def test_a_lease_reads_as_one_way_for_each_backend_that_its_node_receives_on() -
 def test_offers_that_are_none_are_refused(offers: str) -> None:
     with pytest.raises(InputError, match="Offers"):
         decode(f'{{"PublicIP":"10.99.0.1","Offers":{offers}}}', [V4], "node1", None)
+
+
+nearly_plain = st.from_regex(
+    r'\{"PublicIP":"(10\.99\.0\.1|0\.0\.0\.0|10\.99\.00\.1|1\.2\.3|999\.1\.1\.1)","PublicIPv6":(null|"::1")'
+    r'(,"BackendType":"(vxlan|host-gw|VXLAN|)")?(,"BackendData":(\{"VNI":(1|01|16777215),"VtepMAC":"[0-9a-f:]{17}"\}))?\}',
+    fullmatch=True,
+)
+
+
+@given(nearly_plain, st.sampled_from(["10.5.34.0-24", "10.5.34.0-24&fc00:5:0:60::-64", "fc00:5:0:60::-64"]))
+def test_a_value_written_to_the_letter_is_read_as_any_other(text: str, name: str) -> None:
+    def read(spaced: str) -> Lease | str:
+        try:
+            return decode(spaced, parse_key(name), "node1", 1.0)
+        except InputError as error:
+            return error.problem
+
+    assert read(text) == read(f"{text} ")
+
+
+@given(networks)
+def test_a_key_of_one_ipv4_subnet_is_read_as_that_subnet(network: IPv4Network) -> None:
+    assert parse_key(key([network])) == (network,)
