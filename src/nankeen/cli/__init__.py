@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": ("nankeen.cli.demo:demo", "Three nodes, six pods, one packet's way: built, proven, explained, removed."),
     "lab": ("nankeen.cli.lab:lab", "Whole clusters on this machine, in network namespaces."),
     "verify": ("nankeen.cli.verify:verify", "Prove the pod network model of a lab with real packets."),
+    "capture": ("nankeen.cli.capture:capture", "Packets at nodes, pods and devices, read layer by layer."),
     "leases": ("nankeen.cli.leases:leases", "Who holds which subnet: list, watch, reserve, release."),
     "config": ("nankeen.cli.config:config", "The network configuration: get, set, check."),
     "agent": ("nankeen.cli.agent:agent", "The daemon of one node."),

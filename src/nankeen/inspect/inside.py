@@ -82,6 +82,9 @@ def _enter_and_fork(lab: Lab) -> bool:
     syscalls.setns(processes, syscalls.CLONE_NEWPID)
     child = os.fork()
     if child:
+        for kind in _SIGNALS:  # they reach the child as well, whose answer is waited for
+            signal.signal(kind, signal.SIG_IGN)
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.waitpid(child, 0)
         return True
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)

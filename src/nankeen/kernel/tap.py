@@ -49,6 +49,8 @@ class Tap:
         `size` is that of the ring, in octets. Raises `KernelError`.
         """
         self.device = device
+        self.went_down = False
+        """Whether the device was set down or removed meanwhile: the kernel tells it once."""
         try:
             with entered(namespace):
                 self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
@@ -70,8 +72,8 @@ class Tap:
     def read(self) -> list[Frame]:
         """What has come, oldest first; it is there `RETIRE` seconds after it passed. Does not wait."""
         found = self._ring.read()
-        if not found:
-            self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # a device that went down is told of once
+        if not found and self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.went_down = True
         return found
 
     async def frames(self) -> AsyncIterator[Frame]:

@@ -42,7 +42,7 @@ class Packet:
 
     @property
     def levels(self) -> tuple[tuple[Header, ...], ...]:
-        """The headers of each packet that is in another, the outermost first. A tunnel's own header is of the outer one.
+        """The headers of each packet in another, the outermost first. A tunnel's own header belongs to the outer one.
 
         An inner packet begins after a `Vxlan`, and with every IP header after the first of its level.
         """

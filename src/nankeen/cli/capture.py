@@ -1,0 +1,165 @@
+"""`nankeen capture`: packets at any device of a lab or of this machine, read layer by layer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from nankeen.cli.output import json_option, print_json
+from nankeen.inspect.capture.capture import Request, Summary
+from nankeen.inspect.capture.capture import capture as run
+from nankeen.inspect.capture.document import document
+from nankeen.inspect.capture.line import line
+from nankeen.inspect.capture.listen import SIGNALS, Limits, Stop
+from nankeen.inspect.capture.point import Point, hosts, split
+from nankeen.inspect.capture.sight import Sight
+from nankeen.inspect.capture.tree import tree
+from nankeen.inspect.filter import parse
+from nankeen.lab import Lab, find_lab, labs
+from nankeen.model.errors import InputError
+
+_SHOWN_POINTS = 8
+DEFAULT_LAB = "lab"
+
+
+@click.command(short_help="Packets at nodes, pods and devices, read layer by layer.")
+@click.argument("words", nargs=-1, metavar="[POINT]... [FILTER]...")
+@click.option("--lab", "lab_name", help="The lab.  [default: lab, if it runs]")
+@click.option("--write", metavar="FILE", help="Write a pcapng file, for Wireshark, instead; - is standard output.")
+@click.option("--count", type=click.IntRange(min=1), help="End after so many packets.")
+@click.option("--seconds", type=click.FloatRange(min=0), help="End after that time.")
+@click.option("-v", "--verbose", is_flag=True, help="Show all headers of each packet; with --write, show packets, too.")
+@json_option
+def capture(
+    words: tuple[str, ...],
+    lab_name: str | None,
+    write: str | None,
+    count: int | None,
+    seconds: float | None,
+    *,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Show the packets that pass, layer by layer, tunnels opened, at several points in order of time.
+
+    A POINT is a node or pod of a lab (node1, pod1), a device there (node1:flannel.1), or one of this machine (eth0).
+    Without any, all nodes and pods of the lab are meant, or all devices of this machine.
+
+    A FILTER says which packets: host, net, port, src, dst, tcp, udp, icmp, arp, http, ftp, dns, ipv4, ipv6, joined by
+    and, or, not and brackets. What it says holds of a packet or of the one in its tunnel; inner and outer say of which.
+
+    \b
+      nankeen capture pod1
+      nankeen capture node1:eth0 node2:eth0 inner host pod1 and tcp port 8080
+      nankeen capture eth0 --write eth0.pcapng --seconds 10 'udp port 8472'
+    """  # noqa: D301 (the mark is click's: lines are kept)
+    wishes, text = split(words)
+    lab = _lab(lab_name)
+    wanted = parse(text, hosts(lab)) if text else None
+    request = Request(tuple(wishes), wanted, text, Limits(count, seconds))
+    audience = None if write and not verbose else _Json() if as_json else _Text(verbose=verbose)
+    with _stopped_by_signals() as stop, _opened(write) as file:
+        summary = run(request, lab, stop, audience, file)
+    if summary.unheard:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python does not write to it at its end
+    elif as_json and audience is None:
+        print_json(_document(summary))
+    elif not as_json:
+        _print_summary(summary)
+
+
+class _Text:
+    """For people: a line for each packet, or a tree."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        self._verbose = verbose
+        self._width = 0
+
+    def begin(self, points: Sequence[Point]) -> None:
+        self._width = max(len(point.name) for point in points)
+        names = " ".join(point.name for point in points[:_SHOWN_POINTS])
+        more = f" and {len(points) - _SHOWN_POINTS} more" if len(points) > _SHOWN_POINTS else ""
+        click.echo(f"listening at {names}{more}; Ctrl-C ends it", err=True)
+
+    def tell(self, sights: Sequence[Sight]) -> None:
+        for sight in sights:
+            shown = [*tree(sight), ""] if self._verbose else [line(sight, self._width)]
+            sys.stdout.write("".join(f"{each}\n" for each in shown))
+        sys.stdout.flush()
+
+    def end(self, summary: Summary) -> None:
+        """The summary is told by whoever called."""
+
+
+class _Json:
+    """For programs: one document, a packet in each of its lines as they come."""
+
+    def __init__(self) -> None:
+        self._before = ""
+
+    def begin(self, points: Sequence[Point]) -> None:
+        names = json.dumps([point.name for point in points], ensure_ascii=False)
+        sys.stdout.write(f'{{"points": {names}, "packets": [\n')
+        sys.stdout.flush()
+
+    def tell(self, sights: Sequence[Sight]) -> None:
+        for sight in sights:
+            sys.stdout.write(self._before + json.dumps(document(sight), ensure_ascii=False))
+            self._before = ",\n"
+        sys.stdout.flush()
+
+    def end(self, summary: Summary) -> None:
+        sys.stdout.write(f"\n], {json.dumps(_document(summary), ensure_ascii=False)[1:]}\n")
+        sys.stdout.flush()
+
+
+def _lab(name: str | None) -> Lab | None:
+    """The lab that was named, or the default one if it runs."""
+    if name is not None:
+        return find_lab(name)
+    return next((lab for lab in labs() if lab.name == DEFAULT_LAB and lab.state == "running"), None)
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[Stop]:
+    """Ctrl-C and the like end the capture, not the program: what was skipped is yet to be told."""
+    with Stop() as stop:
+        before = {kind: signal.signal(kind, stop.say) for kind in SIGNALS}
+        try:
+            yield stop
+        finally:
+            for kind, handler in before.items():
+                signal.signal(kind, handler)
+
+
+@contextmanager
+def _opened(path: str | None) -> Iterator[BinaryIO | None]:
+    """The file, which belongs to this process' mounts, whatever the lab's are."""
+    if path in (None, "-"):
+        yield sys.stdout.buffer if path else None
+        return
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(Path(str(path)).open("wb"))
+        except OSError as error:
+            raise InputError(f"cannot be written: {error.strerror}", where=str(path)) from error
+        yield file
+
+
+def _document(summary: Summary) -> dict[str, object]:
+    return {"captured": summary.captured, "skipped": summary.skipped, "went_down": summary.went_down}
+
+
+def _print_summary(summary: Summary) -> None:
+    skipped = f"skipped {summary.skipped}" + (": they came faster than they were told" if summary.skipped else "")
+    click.echo(f"{summary.captured} packets captured, {skipped}", err=True)
+    for name in summary.went_down:
+        click.echo(f"{name} went down meanwhile", err=True)
