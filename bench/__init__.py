@@ -5,7 +5,7 @@ by round; what counts is the ratio of the medians. Absolute numbers stand beside
 machine's.
 """
 
-from bench import acquire, cpu, decisions, latency, p1, p2, p3, p4, p5, p7, p8, p9, p11, p12, soak
+from bench import acquire, cpu, decisions, latency, p1, p2, p3, p4, p5, p6, p7, p8, p9, p11, p12, soak
 from bench.row import Row
 
 ROWS: tuple[Row, ...] = (
@@ -14,6 +14,7 @@ ROWS: tuple[Row, ...] = (
     *p3.ROWS,
     *p4.ROWS,
     *p5.ROWS,
+    *p6.ROWS,
     *p7.ROWS,
     *p8.ROWS,
     *p9.ROWS,

@@ -19,15 +19,15 @@ from bench.row import Measure, Reach, Row
 _PODS = 20
 """ADDs in one round, of which the median is the round's value."""
 
-_PLUGINS = "/usr/lib/cni"
+PLUGINS = "/usr/lib/cni"
 """Where Debian's containernetworking-plugins are."""
 
-_NODE_LIST = "/etc/cni/net.d/10-nankeen.conflist"
-_NODE_PLUGINS = "/opt/cni/bin"
+NODE_LIST = "/etc/cni/net.d/10-nankeen.conflist"
+NODE_PLUGINS = "/opt/cni/bin"
 
 
-def reference_list(data: str) -> dict[str, Any]:
-    """The list that flannel's plugin makes of its subnet: a bridge with host-local addresses, then host ports."""
+def reference_list(data: str, subnet: str = "10.244.1.0/24") -> dict[str, Any]:
+    """The list that flannel's plugin makes of a subnet: a bridge with host-local addresses, then host ports."""
     bridge = {
         "type": "bridge",
         "bridge": "cni0",
@@ -36,7 +36,7 @@ def reference_list(data: str) -> dict[str, Any]:
         "hairpinMode": True,
         "ipMasq": False,
         "mtu": 1450,
-        "ipam": {"type": "host-local", "dataDir": data, "ranges": [[{"subnet": "10.244.1.0/24"}]]},
+        "ipam": {"type": "host-local", "dataDir": data, "ranges": [[{"subnet": subnet}]]},
     }
     ports = {"type": "portmap", "capabilities": {"portMappings": True}}
     return {"cniVersion": "1.0.0", "name": "cbr0", "plugins": [bridge, ports]}
@@ -56,14 +56,14 @@ def reference(*, ports: bool) -> Iterator[partial[float]]:
         config = Path(directory, "reference.conflist")
         config.write_text(json.dumps(reference_list(f"{directory}/addresses")))
         inside = ("ip", "netns", "exec", node)
-        yield partial(_median_add, inside, str(config), _PLUGINS, *(["--ports"] if ports else []))
+        yield partial(_median_add, inside, str(config), PLUGINS, *(["--ports"] if ports else []))
 
 
 @contextmanager
 def _prepare(*, ports: bool) -> Iterator[Measure]:
     flags = ["--ports"] if ports else []
     with reference(ports=ports) as chain, lab(nodes=1, pods=0) as cluster:
-        ours = partial(_median_add, cluster.inside("node1"), _NODE_LIST, _NODE_PLUGINS, *flags)
+        ours = partial(_median_add, cluster.inside("node1"), NODE_LIST, NODE_PLUGINS, *flags)
         yield lambda _: (ours(), chain())
 
 

@@ -91,8 +91,8 @@ class AddressStore:
         if not self._directory.is_dir():
             return ()
         async with self._locked():
-            holders = self._holders.read()
-            held = tuple(address for item in attachments for address in self._held(item, holders))
+            held = self._all_held(attachments, self._holders.read())
+            held = held or self._all_held(attachments, self._holders.read(afresh=True))
             self._unlink(held)
             return held
 
@@ -122,11 +122,11 @@ class AddressStore:
         index: int,
         requested: IPAddress | None,
         attachment: Attachment,
-        holders: Mapping[IPAddress, Holder],
+        holders: Mapping[str, Holder],
     ) -> IPAddress:
         """A free address of a set; the requested one where there is one. Raises `CniError`."""
         for address in after(ranges, self._last_reserved(index)) if requested is None else [requested]:
-            if address not in holders and self._take(address, index, attachment):
+            if str(address) not in holders and self._take(address, index, attachment):
                 return address
         if requested is not None:
             problem = f"requested IP address {requested} is not available in range set {describe(ranges)}"
@@ -150,10 +150,14 @@ class AddressStore:
             draft.unlink(missing_ok=True)
         return True
 
-    def _held(self, attachment: Attachment, holders: Mapping[IPAddress, Holder]) -> tuple[IPAddress, ...]:
-        found = [item for item in holders.values() if item.attachment == attachment]
+    def _all_held(self, attachments: Iterable[Attachment], holders: Mapping[str, Holder]) -> tuple[IPAddress, ...]:
+        return tuple(address for item in attachments for address in self._held(item, holders))
+
+    def _held(self, attachment: Attachment, holders: Mapping[str, Holder]) -> tuple[IPAddress, ...]:
+        own = [item for item in holders.values() if item.attachment.container == attachment.container]
+        found = [item for item in own if item.attachment.interface == attachment.interface]
         if not found:  # host-local before 0.7 knew of no interface
-            found = [item for item in holders.values() if item.attachment == Attachment(attachment.container, "")]
+            found = [item for item in own if not item.attachment.interface]
         held = [item.address for item in found if self._holders.still(item)]
         return tuple(sorted(held, key=lambda address: (address.version, address)))
 

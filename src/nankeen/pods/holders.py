@@ -1,14 +1,14 @@
 """Who holds which address, read from the directory of host-local's store: each file is named by an address.
 
-A file that has not changed since it was last read is not read again: its inode and its time of change tell. So what is
-found is what stood a moment ago; whoever removes a file because of it reads that one again before, under the lock.
+A file is written once, so that one of the same name and inode is not read again. Another program may have made it anew
+meanwhile: whoever removes a file because of what is found here reads it again before, under the lock, and whoever finds
+nothing reads all afresh.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -22,9 +22,6 @@ _ADDRESS = re.compile(r"[0-9a-f.:]+")
 _MAX_HOLDER = 1024
 """Longest content that is read, in bytes: a container ID and an interface name are far shorter."""
 
-_Stamp = tuple[int, int, int]
-"""A file's inode, time of change and size."""
-
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -35,6 +32,8 @@ class Holder:
     """Its interface is "" where host-local before 0.7 wrote it, which knew of none."""
     since: float
     """When its file was written, in seconds since the epoch."""
+    inode: int
+    """Its file's."""
 
 
 class Holders:
@@ -42,16 +41,24 @@ class Holders:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._known: dict[str, tuple[_Stamp, Holder | None]] = {}
+        self._known: dict[str, Holder] = {}
 
-    def read(self) -> Mapping[IPAddress, Holder]:
-        """Every address that somebody holds. Whatever else lies here is none of ours. Raises `OSError`."""
-        before, self._known = self._known, {}
+    def read(self, *, afresh: bool = False) -> Mapping[str, Holder]:
+        """Every address that somebody holds, by its text; `afresh` reads all files again. Raises `OSError`.
+
+        Whatever else lies here is none of ours.
+        """
+        before: Mapping[str, Holder] = {} if afresh else self._known
+        found: dict[str, Holder] = {}
         with os.scandir(self._directory) as entries:
             for entry in entries:
-                if _ADDRESS.fullmatch(entry.name):
-                    self._look(entry, before)
-        return {holder.address: holder for _, holder in self._known.values() if holder is not None}
+                known = before.get(entry.name)
+                if known is None or known.inode != entry.inode():
+                    known = _look(entry)
+                if known is not None:
+                    found[entry.name] = known
+        self._known = found
+        return found
 
     def still(self, holder: Holder) -> bool:
         """Whether the address is still held as was found. Raises `OSError`."""
@@ -59,25 +66,6 @@ class Holders:
             return _parse_holder(read(self._directory / str(holder.address))) == holder.attachment
         except FileNotFoundError:
             return False
-
-    def _look(self, entry: os.DirEntry[str], before: Mapping[str, tuple[_Stamp, Holder | None]]) -> None:
-        try:
-            found = entry.stat(follow_symlinks=False)
-            stamp = found.st_ino, found.st_ctime_ns, found.st_size
-            known = before.get(entry.name)
-            if known is None or known[0] != stamp:
-                known = stamp, self._holder(entry, found)
-        except FileNotFoundError:  # freed meanwhile, by somebody who has the lock while we have not
-            return
-        self._known[entry.name] = known
-
-    @staticmethod
-    def _holder(entry: os.DirEntry[str], found: os.stat_result) -> Holder | None:
-        address = parse(entry.name)
-        if address is None or not stat.S_ISREG(found.st_mode):
-            return None
-        attachment = _parse_holder(read(entry.path))
-        return Holder(address, attachment, found.st_mtime) if attachment else None
 
 
 def read(path: str | Path) -> bytes:
@@ -96,6 +84,19 @@ def parse(name: str) -> IPAddress | None:
     except ValueError:
         return None
     return address if str(address) == name else None
+
+
+def _look(entry: os.DirEntry[str]) -> Holder | None:
+    """The holder that a file tells of; None where it is no such file, or not written yet."""
+    address = parse(entry.name) if _ADDRESS.fullmatch(entry.name) else None
+    if address is None or not entry.is_file(follow_symlinks=False):
+        return None
+    try:
+        written = entry.stat(follow_symlinks=False).st_mtime
+        attachment = _parse_holder(read(entry.path))
+    except FileNotFoundError:  # freed meanwhile, by somebody who has the lock while we have not
+        return None
+    return Holder(address, attachment, written, entry.inode()) if attachment else None
 
 
 def _parse_holder(content: bytes) -> Attachment | None:
