@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from contextlib import aclosing
 from pathlib import Path
 
@@ -33,3 +34,10 @@ async def test_a_node_at_work_whose_lease_is_released_has_it_again() -> None:
         await lab.in_step()
         listed = json.loads(run("leases", "--name", lab.lab.name, "--json"))
         assert [lease["node"] for lease in listed["leases"]] == ["node1", "node2"]
+
+
+def test_inside_a_lab_the_registry_is_that_of_the_lab() -> None:
+    with standing(network({"Type": "vxlan"}, "ipv4")) as lab:
+        inside = [sys.executable, "-m", "nankeen", "leases"]
+        table = run("lab", "exec", "--name", lab.lab.name, "node1", "--", *inside)
+        assert [line.split()[0] for line in table.splitlines()[1:3]] == ["node1", "node2"]

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from nankeen.cli.output import PROGRAM, json_option, print_json, print_table
+from nankeen.cli.registry import VARIABLE
 from nankeen.lab import entry, record
 from nankeen.lab.lab import LabPod
 from nankeen.model.address import Family
@@ -191,6 +192,7 @@ def _run(
 ) -> int:
     running = record.find_lab(name)
     found = running.member(member)
+    os.environ[VARIABLE] = running.registry  # of commands inside, `nankeen leases` and others are about this lab
     inside = (
         entry.container_of(found, container) if isinstance(found, LabPod) and (found.containers or container) else None
     )
