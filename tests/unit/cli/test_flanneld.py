@@ -14,6 +14,8 @@ from pathlib import Path
 from socket import gethostname
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nankeen import __version__
 from nankeen.agent import daemon
@@ -273,6 +275,22 @@ def test_an_agent_without_a_registry_is_told_which_there_are(
     monkeypatch.setenv("NANKEEN_REGISTRY", "sqlite:///x")
     assert main(["agent"]) == 0
     assert started[0].registry == "sqlite:///x"
+
+
+WORDS = [f"-{name}={value}" for name, value, _ in FLAGS] + [f"--{name}" for name, _, _ in FLAGS]
+
+
+@given(
+    st.lists(st.sampled_from([*WORDS, "--", "-", "---x", "--=", "--no-v", "true"]) | st.text(max_size=6), max_size=5)
+)
+@settings(max_examples=100, deadline=None)
+def test_no_command_line_ends_in_a_defect(words: list[str]) -> None:
+    found: list[Settings] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(daemon, "run", found.append)
+        status = flanneld.main(words)
+    assert status in {0, 1, 2}
+    assert len(found) == (0 if status or any(word in {"-h", "-help", "--help", "--h"} for word in words) else 1)
 
 
 def test_the_version_is_printed_on_standard_error(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
