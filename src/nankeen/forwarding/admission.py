@@ -76,7 +76,7 @@ def _validated(tables: Tables, header: Ip, device: str, mark: int) -> Refusal | 
             return Refusal(Cause.MARTIAN_SOURCE, f"{header.source} is an address of the host itself")
         return None
     back = lookup(tables, header.source, Query(header.destination, device, "", mark))
-    if back is None:
+    if back is None or not back.device:
         return Refusal(Cause.REVERSE_PATH, f"no route to {header.source}") if mode else None
     if back.type is not RouteType.UNICAST and not (back.type is RouteType.LOCAL and accept_local):
         return Refusal(Cause.MARTIAN_SOURCE, back.shown)

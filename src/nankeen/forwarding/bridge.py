@@ -98,8 +98,7 @@ def _flood(run: Run, job: Job, bridge: Link, ingress: Link | None) -> Outcome:
     ends: list[End] = []
     for egress in job.tables.members.get(bridge.name, ()):
         port = _port(job.tables, egress)
-        floods = _floods(port, to)
-        if not floods or _blocked(job, bridge, ingress, egress) is not None:
+        if not _floods(port, to, own=ingress is None) or _blocked(job, bridge, ingress, egress) is not None:
             continue
         if port.suppress and isinstance(job.packet.headers[1], Arp):
             raise Unpredictable(f"the bridge may answer in place of who is behind {port}")
@@ -116,10 +115,13 @@ def _flood(run: Run, job: Job, bridge: Link, ingress: Link | None) -> Outcome:
     return jobs or (ends[0] if ends else nowhere)
 
 
-def _floods(port: BridgePort, to: HardwareAddress) -> bool:
-    if to == BROADCAST:
-        return port.broadcast_flood
-    return port.multicast_flood if to.is_multicast else port.flood
+def _floods(port: BridgePort, to: HardwareAddress, *, own: bool) -> bool:
+    """Whether a frame leaves by a port only because it is for many, or for nobody knows whom (br_flood). What the host
+    itself sends to many leaves by every port.
+    """
+    if not to.is_multicast:
+        return port.flood
+    return own or (port.broadcast_flood if to == BROADCAST else port.multicast_flood)
 
 
 def _destination(packet: Packet) -> HardwareAddress:

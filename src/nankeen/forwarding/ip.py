@@ -133,7 +133,7 @@ def _unfit(job: Job, decision: Decision) -> End | None:
     header, link = job.packet.ip, job.tables.links[decision.device]
     if header.ttl <= 1:
         return answer(job, IcmpKind.TIME_EXCEEDED, Cause.LOOP, f"its time to live ends on {job.host.name}")
-    if header.version == 6 and header.source.is_link_local:
+    if header.version == 6 and header.source.is_link_local and decision.device != job.device:
         return answer(job, IcmpKind.BEYOND_SCOPE, Cause.MARTIAN_SOURCE)
     mtu = link.mtu or 0
     if header.version == 6:

@@ -66,7 +66,7 @@ class Ip:
     ttl: int = 64
     """Time to live, or hop limit."""
     dont_fragment: bool = False
-    """The DF bit of IPv4."""
+    """The DF bit of IPv4; of IPv6, that its sender does not fragment it either."""
     fragment: int = 0
     """Length of the largest fragment that the packet travels in, this header included; 0 while it is whole."""
 
@@ -80,7 +80,7 @@ class Ip:
 
     def __str__(self) -> str:
         parts = [f"IPv{self.version} {self.source} → {self.destination}", f"ttl {self.ttl}"]
-        parts += ["DF"] if self.dont_fragment else []
+        parts += ["DF"] if self.dont_fragment and self.version == 4 else []
         parts += [f"in fragments of {self.fragment}"] if self.fragment else []
         return " ".join(parts)
 

@@ -19,7 +19,7 @@ from nankeen.forwarding.ruleset import Hook
 from nankeen.forwarding.tables import Tables, Unpredictable
 from nankeen.model.address import HardwareAddress, IPAddress
 from nankeen.model.observed import RouteType
-from nankeen.model.state import AddressFlag
+from nankeen.model.state import AddressFlag, Neighbour
 
 _SOLICITED_NODE = int(IPv6Address("ff02::1:ff00:0"))
 _NEVER_FORWARDED = 255
@@ -146,8 +146,14 @@ def _neighbour_discovery(run: Run, job: Job, sender: HardwareAddress) -> Outcome
         ended = netfilter.passes(run, job, hook, oif=device)
         if ended is not None:
             return ended
-    job.packet = job.packet.within(Ethernet(link.address, sender))
+    job.packet = job.packet.within(Ethernet(link.address, _back(tables, device, header.source, sender)))
     return job.at(Stage.FRAME)
+
+
+def _back(tables: Tables, device: str, asking: IPAddress, sender: HardwareAddress) -> HardwareAddress:
+    """Where an advertisement goes: to whom asked, unless an administrator has said who that is."""
+    entry = tables.neighbours.get((device, asking))
+    return entry.address if isinstance(entry, Neighbour) else sender
 
 
 def _has(tables: Tables, device: str, address: IPAddress) -> bool:

@@ -107,7 +107,8 @@ def _decide(tables: Tables, entry: Entry, oif: str) -> Decision | None:
         return None  # packets that carry no type of service are all that is asked about
     if entry.type in _ERRORS or entry.type is RouteType.THROW:
         return Decision(entry.type, "", None, None, entry.shown)
-    hops = [hop for hop in entry.hops if _is_alive(tables, hop) and oif in ("", hop.device)]
+    stays = entry.type is RouteType.LOCAL  # a host has its addresses also while their devices are down
+    hops = [hop for hop in entry.hops if (stays or _is_alive(tables, hop)) and oif in ("", hop.device)]
     if not hops:
         return None
     if len(hops) > 1 or not hops[0].device:

@@ -38,6 +38,8 @@ from nankeen.model.xfrm import XfrmPolicy
 LOCAL_TABLE = 255
 """RT_TABLE_LOCAL (linux/rtnetlink.h)."""
 _DEFAULT_TABLE = 253
+_REMEMBERED = 100_000
+"""Lookups of one host."""
 
 _DEFAULT_RULES = {
     version: tuple(
@@ -143,10 +145,10 @@ class Tables:
         return dict(found)
 
     @cached_property
-    def vxlans(self) -> dict[tuple[int, int], Link]:
-        """VXLAN devices that are up, by UDP port and VNI."""
+    def vxlans(self) -> dict[tuple[int, int, int], Link]:
+        """VXLAN devices that are up, by the version of IP that they are carried in, UDP port and VNI."""
         return {
-            (link.kind.port, link.kind.vni): link
+            (link.kind.local.version if link.kind.local else 4, link.kind.port, link.kind.vni): link
             for link in self.links.values()
             if isinstance(link.kind, Vxlan) and link.up
         }
@@ -225,4 +227,6 @@ class Tables:
         return self._cache.get(key)
 
     def remember(self, key: object, found: object) -> None:
+        if len(self._cache) >= _REMEMBERED:
+            self._cache.clear()
         self._cache[key] = found

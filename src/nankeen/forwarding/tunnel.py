@@ -184,12 +184,9 @@ def _leave_vxlan(run: Run, job: Job) -> Outcome:
     assert isinstance(ports, Udp)  # noqa: S101  (the caller has looked)
     assert isinstance(header, VxlanHeader)  # noqa: S101
     assert isinstance(frame, Ethernet)  # noqa: S101
-    link = job.tables.vxlans.get((ports.destination, header.vni))
+    link = job.tables.vxlans.get((job.packet.ip.version, ports.destination, header.vni))
     if link is None or not isinstance(link.kind, Vxlan):
         return _no_tunnel(job, f"no device is up for VNI {header.vni} on UDP port {ports.destination}")
-    version = link.kind.local.version if link.kind.local else 4
-    if version != job.packet.ip.version:
-        return _no_tunnel(job, f"{link.name} takes packets of IPv{version}")
     if frame.source == link.address:
         return Dropped(job.host.name, link.name, Cause.LOOP, f"{link.name} is sent a frame of its own")
     outer = job.packet.ip
