@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -185,31 +187,50 @@ def test_a_registry_and_a_lab_cannot_both_be_meant(address: str, capsys: pytest.
     assert "--registry together with --name" in capsys.readouterr().err
 
 
-@pytest.fixture
-def watching(address: str) -> Iterator[subprocess.Popen[str]]:
-    """`leases watch` at work: its first line was read."""
-    words = [sys.executable, "-m", "nankeen", "leases", "watch", "--json", "--registry", address]
+@contextmanager
+def watching(address: str, *options: str) -> Iterator[tuple[subprocess.Popen[str], Callable[[], str]]]:
+    """`leases watch` at work, and what reads its next line."""
+    words = [sys.executable, "-m", "nankeen", "leases", "watch", "--registry", address, *options]
     environment = {**os.environ, "PYTHONPATH": str(Path(nankeen.__file__).parents[1])}
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
-            first = json.loads(process.stdout.readline())
-            assert (first["event"], first["leases"]) == ("watching", 2)
-            yield process
+            yield process, process.stdout.readline
         finally:
             process.kill()
 
 
-def test_a_watch_tells_of_each_change_in_a_line(address: str, watching: subprocess.Popen[str]) -> None:
-    assert watching.stdout
-    acquire(address, "node3", "192.0.2.3")
-    line = json.loads(watching.stdout.readline())
-    assert (line["event"], line["node"], line["subnets"]) == ("joined", "node3", ["10.5.3.0/24"])
-    acquire(address, "node3", "192.0.2.33")
-    assert json.loads(watching.stdout.readline())["event"] == "moved"
-    write(address, ("no\x1b[2Jde", "rust", VALUE, None))
-    assert json.loads(watching.stdout.readline())["event"] == "rejected"
-    assert main(["leases", "release", "node3", "--force"]) == 0
-    assert json.loads(watching.stdout.readline())["event"] == "left"
-    watching.send_signal(2)
-    assert watching.wait() == 130
+def test_a_watch_tells_of_each_change_in_a_line(address: str) -> None:
+    with watching(address, "--json") as (process, line):
+        first = json.loads(line())
+        assert (first["event"], first["leases"]) == ("watching", 2)
+        acquire(address, "node3", "192.0.2.3")
+        joined = json.loads(line())
+        assert (joined["event"], joined["node"], joined["subnets"]) == ("joined", "node3", ["10.5.3.0/24"])
+        acquire(address, "node3", "192.0.2.33")
+        assert json.loads(line())["event"] == "moved"
+        write(address, ("no\x1b[2Jde", "rust", VALUE, None))
+        assert json.loads(line())["event"] == "rejected"
+        assert main(["leases", "release", "node3", "--force"]) == 0
+        assert json.loads(line())["event"] == "left"
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+
+
+def test_a_watch_tells_a_person_the_same_and_moves_no_cursor(address: str) -> None:
+    with watching(address) as (_, line):
+        assert re.fullmatch(r"\S+Z watching, leases: 2\n", line())
+        acquire(address, "node3", "192.0.2.3")
+        assert re.fullmatch(r"\S+Z joined +node3 10\.5\.3\.0/24 by vxlan\n", line())
+        acquire(address, "node3", "192.0.2.33")
+        moved = r"from 10\.5\.3\.0/24 at 192\.0\.2\.3 to 10\.5\.3\.0/24 at 192\.0\.2\.33"
+        assert re.fullmatch(rf"\S+Z moved +node3 {moved}\n", line())
+        write(address, ("node9", "10.5.9.0-24", VALUE, None))
+        assert re.fullmatch(r"\S+Z joined +node9 10\.5\.9\.0/24 by \\x1b\[2Jvxlan\n", line())
+
+
+def test_a_watch_tells_of_a_renewal_to_who_asks_for_it(address: str) -> None:
+    with watching(address, "-v") as (_, line):
+        line()
+        acquire(address, "node2", "192.0.2.2")
+        assert re.fullmatch(r"\S+Z renewed +node2 10\.5\.2\.0/24 by vxlan\n", line())
