@@ -150,7 +150,7 @@ class Gate:
 
         Raises `InputError` where none can.
         """
-        refusal = InputError(f"its backend is {_names(lease.ways)}, and this node's {_names(self._backends)}")
+        refusal: InputError | None = None
         found: dict[tuple[int, int], tuple[Object, ...]] = {}
         for at, backend in enumerate(self._backends):
             for place, offered in offers(lease, backend):
@@ -159,7 +159,9 @@ class Gate:
                 except InputError as error:
                     refusal = error
         if not found:
-            raise refusal
+            raise refusal or InputError(
+                f"its backend is {_names(lease.ways)}, and this node's {_names(self._backends)}"
+            )
         ours = min(found, key=lambda match: match[::-1])
         objects = [*found[ours]]
         for at, backend in enumerate(self._backends):

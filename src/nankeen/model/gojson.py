@@ -52,8 +52,7 @@ def compact(value: JSON) -> str:
 
     Raises `ValueError` for a number that JSON has no word for.
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return escape(text)
+    return escape(_ENCODER.encode(value))
 
 
 def escape(text: str) -> str:
@@ -181,4 +180,5 @@ def _refuse_half_characters(value: JSON, where: str, error: type[InputError]) ->
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_last_wins, parse_constant=_refuse_constant)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _ESCAPES = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in "<>&\u2028\u2029"})

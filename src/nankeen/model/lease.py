@@ -60,7 +60,7 @@ class Lease:
     @property
     def ways(self) -> tuple[Lease, ...]:
         """The lease as it reads for each backend that the node can receive on, the one it names first first."""
-        return (self, *(self._by(offer) for offer in self.offers))
+        return (self, *map(self._by, self.offers))
 
     def _by(self, offer: Offer) -> Lease:
         endpoints = tuple(

@@ -353,13 +353,13 @@ class State:
 
     def replaced(self, parts: State, others: State) -> State:
         """The state with other objects in the place of these, which are part of it."""
-        changed = State()
-        changed._objects = self._objects.copy()
+        kept = self._objects.copy()
         for identity in parts._objects:
-            del changed._objects[identity]
-        for identity, item in others.items():
-            if changed._objects.setdefault(identity, item) != item:
-                raise ValueError(f"{item} and {changed._objects[identity]} cannot stand side by side")
+            del kept[identity]
+        changed = State()
+        changed._objects = {**kept, **others._objects}  # dictionaries remember hashes; those of networks are slow
+        if len(changed) < len(kept) + len(others):
+            return State([*kept.values(), *others])  # of one identity there may be equal objects, but no others
         return changed
 
     def __or__(self, other: State) -> State:
