@@ -43,8 +43,10 @@ class DataPath:
         self._peers.configure(settings.peers)
 
     def takes(self, settings: Settings) -> bool:
-        """Whether other settings ask for the same device and sockets; then their peers are the peers from now on."""
-        if (settings.device, settings.mtu, settings.sockets) != (
+        """Whether other settings ask for the same sockets and device, which stands; then their peers are the peers from
+        now on.
+        """
+        if not self._queue.stands or (settings.device, settings.mtu, settings.sockets) != (
             self.settings.device,
             self.settings.mtu,
             self.settings.sockets,

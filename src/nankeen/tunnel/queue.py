@@ -12,7 +12,7 @@ from nankeen.model.errors import KernelError
 from nankeen.tunnel import offload
 
 _CONTROL = "/dev/net/tun"
-_TUNSETIFF, _TUNSETOFFLOAD, _TUNSETVNETHDRSZ = 0x4004_54CA, 0x4004_54D0, 0x4004_54D8
+_TUNSETIFF, _TUNSETOFFLOAD, _TUNSETVNETHDRSZ, _TUNGETIFF = 0x4004_54CA, 0x4004_54D0, 0x4004_54D8, 0x8004_54D2
 _IFF_TUN, _IFF_MULTI_QUEUE, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x0100, 0x1000, 0x4000
 _IFREQ = struct.Struct("16sH22x")
 
@@ -40,6 +40,15 @@ class Queue:
 
     def fileno(self) -> int:
         return self.descriptor
+
+    @property
+    def stands(self) -> bool:
+        """Whether its device does: one that was deleted leaves a dead queue behind, also where it was made anew."""
+        try:
+            fcntl.ioctl(self.descriptor, _TUNGETIFF, bytes(_IFREQ.size))
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         os.close(self.descriptor)
