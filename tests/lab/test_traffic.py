@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ BACKENDS: dict[str, dict[str, Any]] = {
     "vxlan": {"Type": "vxlan"},
     "host-gw": {"Type": "host-gw"},
     "vxlan-direct": {"Type": "vxlan", "DirectRouting": True},
+    "udp": {"Type": "udp"},
 }
 EVERYWHERE = [
     "ip address flush dev cni0",
@@ -33,14 +35,27 @@ PLAIN = [
     "ip -{version} route flush proto 110",
     "ip -{version} route replace {subnet} dev eth0",
 ]
+TUN = [
+    "ip link delete flannel0",
+    "ip link set flannel0 down",
+    "ip -{version} address flush dev flannel0",
+    "ip -{version} route delete {network} dev flannel0",
+    "ip link delete flannel0; ip tuntap add dev flannel0 mode tun",
+]
 DAMAGE = {
     "vxlan": [*DEVICE, *ADDRESS, *TUNNEL],
     "host-gw": PLAIN,
     "vxlan-direct": [*DEVICE, *ADDRESS, *PLAIN],
+    "udp": TUN,
 }
 WORDS = {
-    "ipv4": {"version": "4", "device": "flannel.1", "subnet": "10.244.2.0/24"},
-    "ipv6": {"version": "6", "device": "flannel-v6.1", "subnet": "fd00:10:244:2::/64"},
+    "ipv4": {"version": "4", "device": "flannel.1", "subnet": "10.244.2.0/24", "network": "10.244.0.0/16"},
+    "ipv6": {
+        "version": "6",
+        "device": "flannel-v6.1",
+        "subnet": "fd00:10:244:2::/64",
+        "network": "fd00:10:244::/48",
+    },
 }
 
 
@@ -80,8 +95,15 @@ async def test_whatever_is_broken_of_a_nodes_kernel_comes_back_and_pods_with_it(
         *(command.format(**WORDS[each]) for each in FAMILIES[family] for command in DAMAGE[backend]),
     ]:
         await lab.damage("node1", command)
+        if backend == "udp":
+            await lab.settled(partial(is_read, lab))
         async with undisturbed(lab):
             pass
+
+
+def is_read(lab: Standing) -> bool:
+    """Whether a process has the TUN device of node1 open: it has a carrier then."""
+    return ",LOWER_UP" in lab.tool("node1", "ip link show dev flannel0")
 
 
 async def test_pods_come_back_when_their_bridge_was_deleted() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 VXLAN = {"Type": "vxlan"}
 HOST_GW = {"Type": "host-gw"}
+UDP = {"Type": "udp"}
 TO_NODE2 = ("ip route show 10.244.2.0/24", "ip -6 route show fd00:10:244:2::/64")
 RACKS = {
     **pair(),
@@ -49,7 +51,8 @@ async def moved(lab: Standing, backend: dict[str, Any], stood: set[str]) -> None
     """Gives the cluster another backend; returns when all is by it, and nothing left of those devices that stood."""
     await lab.configure(backend)
     await lab.settled(lambda: not devices(lab) & stood)
-    await lab.leased(lambda lease: lease.backend == backend["Type"] and not lease.offers)
+    announced = "" if backend == UDP else backend["Type"]
+    await lab.leased(lambda lease: lease.backend == announced and not lease.offers)
     await lab.in_step()
 
 
@@ -65,6 +68,30 @@ async def test_vxlan_to_host_gw_and_back_loses_no_packet(lab: Standing) -> None:
         await moved(lab, VXLAN, set())
         assert ways(lab) == by_tunnel
     assert "The pod network model holds" in run("verify", "--name", lab.lab.name)
+
+
+async def test_vxlan_to_udp_and_back_loses_no_packet_and_leaves_no_process(lab: Standing) -> None:
+    async with undisturbed(lab):
+        await moved(lab, UDP, {"flannel.1", "flannel-v6.1"})
+        assert devices(lab) == {"flannel0"}
+        assert ways(lab) == ["", ""]
+        assert "10.244.0.0/16 dev flannel0 scope link" in lab.tool("node1", "ip route show")
+        await moved(lab, VXLAN, {"flannel0"})
+    for node in lab.nodes:
+        assert not (node.directory / "run/nankeen/tunnel.sock").exists()
+    assert "The pod network model holds" in run("verify", "--name", lab.lab.name)
+
+
+async def test_a_node_sends_by_udp_only_to_those_that_it_shares_nothing_better_with(lab: Standing) -> None:
+    """The preferred backend of one node is another's fallback."""
+    await lab.registry.set_config(json.dumps({**network(UDP), "Fallbacks": [VXLAN]}))
+    await lab.leased(lambda lease: lease.backend == "" and [offer.backend for offer in lease.offers] == ["vxlan"])
+    await lab.in_step()
+    async with undisturbed(lab):
+        await lab.registry.set_config(json.dumps({**network(VXLAN), "Fallbacks": [UDP]}))
+        await lab.leased(lambda lease: lease.backend == "vxlan" and [o.backend for o in lease.offers] == ["udp"])
+        await lab.in_step()
+        assert all("dev flannel" in way for way in ways(lab))
 
 
 async def test_another_vni_loses_no_packet(lab: Standing) -> None:

@@ -1,0 +1,80 @@
+"""The udp backend's data path: a process that is killed, that an agent ends, that agents leave to each other."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nankeen.model.errors import KernelError
+from nankeen.tunnel.client import Client
+from tests.lab.standing import network, standing, undisturbed
+
+if TYPE_CHECKING:
+    from tests.lab.standing import Standing
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Standing]:
+    with standing(network({"Type": "udp"})) as made:
+        yield made
+
+
+async def carrying(lab: Standing, node: str, *besides: int) -> int:
+    """The process that knows the way to the other node, as soon as it is none of those."""
+    path = lab.node(node).directory / "run/nankeen/tunnel.sock"
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(KernelError):
+                client = await Client.connect(path)
+                try:
+                    if client.pid not in besides and (await client.report()).peers:
+                        return client.pid
+                finally:
+                    client.close()
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["SIGTERM", "SIGKILL"])
+async def test_it_goes_on_while_its_agent_ends_and_another_starts(lab: Standing, *, kill: bool) -> None:
+    before = await carrying(lab, "node1")
+    async with undisturbed(lab):
+        await lab.restart("node1", kill=kill)
+    assert await carrying(lab, "node1") == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+async def test_one_that_somebody_ends_is_back_at_once_and_pods_with_it(lab: Standing, number: int) -> None:
+    before = await carrying(lab, "node1")
+    os.kill(before, number)
+    await carrying(lab, "node1", before)
+    async with undisturbed(lab):
+        pass
+
+
+async def test_one_that_does_not_answer_is_replaced(lab: Standing) -> None:
+    """An audit asks it; an agent that starts does so, too."""
+    before = await carrying(lab, "node1")
+    os.kill(before, signal.SIGSTOP)
+    await lab.restart("node1", kill=True)
+    await carrying(lab, "node1", before)
+    async with undisturbed(lab):
+        pass
+
+
+async def test_it_is_the_only_one_of_its_node_and_in_no_session_of_the_agents(lab: Standing) -> None:
+    first, second = await carrying(lab, "node1"), await carrying(lab, "node2")
+    assert first != second
+    assert os.getsid(first) == first
+
+
+def test_the_packet_filter_lets_only_peers_send_to_it(lab: Standing) -> None:
+    rules = lab.tool("node1", "nft list table inet nankeen")
+    assert "udp dport 8285 jump tunnel" in rules
+    assert re.search(r'iifname "flannel0" .*drop', rules)
