@@ -18,7 +18,6 @@ from nankeen.tunnel.layout import (
     IPV6_HEADER,
     PSH,
     SHORTEST_TCP_HEADER,
-    TCP,
     UDP,
     Rows,
     RowsCache,
@@ -30,8 +29,9 @@ from nankeen.tunnel.offload import HEADER, LARGEST_PACKET, NEEDS_CSUM, GsoType
 _U16 = struct.Struct("!H")
 _LEAST = IPV6_HEADER + SHORTEST_TCP_HEADER
 _ALL = 0xFFFF_FFFF
-_ENDS = (FIN | PSH) << 16
+_NO_ENDS = _ALL - ((FIN | PSH) << 16)
 """In the word of a TCP header that has the flags."""
+_FOLD = np.uint32(65535)
 
 Piece = tuple[int, int]
 """The first segment of a packet and how many segments it has."""
@@ -43,121 +43,127 @@ class Joiner:
     def __init__(self, memory: bytearray, *, udp: bool) -> None:
         """`udp` says whether the kernel takes UDP that is still to be segmented."""
         self._memory = memory
+        self._octets = memoryview(memory)
         self._udp = udp
         self._cache = RowsCache(memory)
         self._rows: Rows | None = None
-        self._payload = bytearray(LARGEST_PACKET)
-        self._octets = memoryview(self._payload)
+        self._whole = bytearray(LARGEST_PACKET)
+        self._payload = memoryview(self._whole)
 
     def pieces(self, length: int, stride: int) -> list[Piece]:
         """The packets that a train of that many octets becomes, in order: each segment is in one of them. All segments
-        but the last have `stride` octets, and one packet may be too few for all.
+        but the last have `stride` octets. A train may have more than fits one packet.
         """
         count = -(-length // stride)
-        shape = shape_of(self._memory, stride) if count > 1 and stride >= _LEAST else None
-        if shape is None or (shape.protocol == UDP and not self._udp):
+        rows = self._rows_of(stride) if count > 1 and stride >= _LEAST else None
+        if rows is None:
             return [(row, 1) for row in range(count)]
-        rows, last = self._cache.of(shape), length - (count - 1) * stride
-        self._rows = rows
+        last = length - (count - 1) * stride
         if last < stride:
             self._memory[length : count * stride] = bytes(stride - last)
         words = rows.words[:count] & rows.compared
-        _complete(words[-1], shape, self._memory, (count - 1) * stride, last)
+        _complete(words[-1], rows, (count - 1) * stride, last)
         wrong = _wrong(rows, count, last)
         same = (words[1:] - words[:-1]) == rows.step
-        if not wrong.any() and same.all():
-            runs: list[Piece] = [(0, count)]
-        else:
-            good = ~wrong
-            runs = _runs((same.all(axis=1) & good[1:] & good[:-1]).tolist())
-        return [piece for run in runs for piece in self._cut(run, shape, count, last)]
+        if same.all() and not wrong.any():
+            return list(self._cut((0, count), rows, length))
+        good = ~wrong
+        runs = _runs((same.all(axis=1) & good[1:] & good[:-1]).tolist())
+        return [piece for run in runs for piece in self._cut(run, rows, length)]
 
     def packet(self, piece: Piece, length: int) -> tuple[bytes, memoryview]:
         """The packet of a piece of the last train that has more than one segment: its header, with what the kernel is
         told of it before it, and its payload. The next takes the payload's place.
         """
-        first, count = piece
         rows = self._rows
         if rows is None:
             raise ValueError("there was no train")
-        shape, memory = rows.shape, self._memory
-        size, start, last = shape.payload, first * shape.stride, (first + count - 1) * shape.stride
-        whole = (count - 1) * size
-        np.frombuffer(self._payload, np.uint8, whole).reshape(count - 1, size)[:] = rows.payload[
-            first : first + count - 1
-        ]
-        rest = min(length, last + shape.stride) - last - shape.header
-        self._octets[whole : whole + rest] = memoryview(memory)[last + shape.header : last + shape.header + rest]
-        header = memory[start : start + shape.header]
-        octets = whole + rest
-        _be_whole(header, shape, shape.header + octets, memory[last + shape.start + 13])
-        told = HEADER.pack(NEEDS_CSUM, _gso(shape), shape.header, size, shape.start, shape.checksum - shape.start)
-        return told + header, self._octets[:octets]
+        (first, count), size, header = piece, rows.size, rows.header
+        start, last, full = first * rows.stride, (first + count - 1) * rows.stride, (count - 1) * size
+        np.ndarray((count - 1, size), np.uint8, self._whole)[:] = rows.payload[first : first + count - 1]
+        rest = min(length - last, rows.stride) - header
+        self._payload[full : full + rest] = self._octets[last + header : last + header + rest]
+        octets = full + rest
+        beginning = self._memory[start : start + header]
+        _be_whole(beginning, rows, header + octets, self._memory[last + rows.start + 13])
+        told = HEADER.pack(NEEDS_CSUM, _gso(rows), header, size, rows.start, rows.checksum - rows.start)
+        return told + beginning, self._payload[:octets]
 
-    def _cut(self, run: Piece, shape: Shape, count: int, last: int) -> Iterator[Piece]:
+    def _rows_of(self, stride: int) -> Rows | None:
+        """The rows of the train that has come; None where it cannot be joined."""
+        shape = shape_of(self._memory, stride)
+        if shape is None or (shape.protocol == UDP and not self._udp):
+            return None
+        if self._rows is None or self._rows.shape != shape:
+            self._rows = self._cache.of(shape)
+        return self._rows
+
+    def _cut(self, run: Piece, rows: Rows, length: int) -> Iterator[Piece]:
         """The packets that a run of segments makes, none of which is too large."""
-        first, length = run
-        if length == 1 or not self._can_begin(first * shape.stride, shape):
-            yield from ((row, 1) for row in range(first, first + length))
+        first, count = run
+        if count == 1 or not self._can_begin(first * rows.stride, rows.shape):
+            yield from ((row, 1) for row in range(first, first + count))
             return
-        most = (LARGEST_PACKET - shape.header) // shape.payload
-        if first + length == count and (length - 1) * shape.payload + last <= LARGEST_PACKET:
-            most = max(most, length)
-        for at in range(first, first + length, most):
-            yield at, min(most, first + length - at)
+        most = (LARGEST_PACKET - rows.header) // rows.size
+        octets = min(length, (first + count) * rows.stride) - first * rows.stride
+        if octets - (count - 1) * rows.header <= LARGEST_PACKET:
+            most = count
+        for at in range(first, first + count, most):
+            yield at, min(most, first + count - at)
 
     def _can_begin(self, at: int, shape: Shape) -> bool:
         """Whether the segment there is whole and plain: the others of its run are as it is."""
         memory = self._memory
-        if at and shape_of(memory[at : at + shape.stride], shape.stride) != shape:
+        if at and shape_of(self._octets[at : at + shape.stride], shape.stride) != shape:
             return False
         if shape.version == 4:
-            (length,), checksum = _U16.unpack_from(memory, at + 2), memory[at + 10 : at + 12]
-            if total(memory, at, at + shape.start) % 65535 or checksum == b"\xff\xff":
+            length, checksum = memory[at + 2] << 8 | memory[at + 3], memory[at + 10] << 8 | memory[at + 11]
+            if checksum == 0xFFFF or total(memory, at, at + shape.start) % 65535:
                 return False
         else:
-            length = _U16.unpack_from(memory, at + 4)[0] + IPV6_HEADER
+            length = (memory[at + 4] << 8 | memory[at + 5]) + IPV6_HEADER
         if length != shape.stride:
             return False
+        start = at + shape.start
         if shape.protocol == UDP:
-            return bool(_U16.unpack_from(memory, at + shape.start + 4)[0] == shape.stride - shape.start)
-        return memory[at + shape.start + 13] == ACK and not memory[at + shape.start + 12] & 0x0F
+            return memory[start + 4] << 8 | memory[start + 5] == shape.stride - shape.start
+        return memory[start + 13] == ACK and not memory[start + 12] & 0x0F
 
 
-def _complete(words: NDArray[np.uint32], shape: Shape, memory: bytearray, at: int, length: int) -> None:
+def _complete(words: NDArray[np.uint32], rows: Rows, at: int, length: int) -> None:
     """Makes the words of the last segment those of a full one in the middle, where its lengths are its own; where they
     are not, words that go on from nothing.
     """
-    shorter = shape.stride - length
-    checksum = int(words[2]) & 0xFFFF
-    stated = (
-        _U16.unpack_from(memory, at + 2)[0] if shape.version == 4 else _U16.unpack_from(memory, at + 4)[0] + IPV6_HEADER
-    )
-    if stated != length or length <= shape.header or (shape.version == 4 and checksum == 0xFFFF):
+    memory, shorter = rows.memory, rows.stride - length
+    if rows.is_v4:
+        stated, checksum = memory[at + 2] << 8 | memory[at + 3], memory[at + 10] << 8 | memory[at + 11]
+    else:
+        stated, checksum = (memory[at + 4] << 8 | memory[at + 5]) + IPV6_HEADER, 0
+    if stated != length or length <= rows.header or checksum == 0xFFFF:
         words[0] = 0
         return
-    if shape.version == 4:
+    if shorter and rows.is_v4:
         words[0] = int(words[0]) + shorter & _ALL
         words[2] = int(words[2]) - checksum + (checksum - shorter) % 65535
-    else:
+    elif shorter:
         words[1] = int(words[1]) + (shorter << 16) & _ALL
-    if shape.protocol == UDP:
-        words[shape.start // 4 + 1] = int(words[shape.start // 4 + 1]) + (shorter << 16) & _ALL
-    else:
-        words[shape.start // 4 + 3] &= _ALL - _ENDS
+    word = rows.start // 4 + (3 if rows.is_tcp else 1)
+    if rows.is_tcp:
+        words[word] &= _NO_ENDS
+    elif shorter:
+        words[word] = int(words[word]) + (shorter << 16) & _ALL
 
 
 def _wrong(rows: Rows, count: int, last: int) -> NDArray[np.bool_]:
     """Which of the segments have a checksum that segmenting would not write."""
-    shape = rows.shape
     sums = rows.sums(count)
     sums += np.uint32(rows.pseudo)
-    if last < shape.stride:
-        sums[-1] += 65535 - turned(shape.stride - last)
-    sums %= np.uint32(65535)
-    never: NDArray[np.bool_] = rows.checksums[:count] == (0xFFFF if shape.protocol == TCP else 0)
-    never |= sums != 0
-    return never
+    if last < rows.stride:
+        sums[-1] += 65535 - turned(rows.stride - last)
+    sums %= _FOLD
+    wrong: NDArray[np.bool_] = rows.checksums[:count] == (0xFFFF if rows.is_tcp else 0)
+    wrong |= sums != 0
+    return wrong
 
 
 def _runs(joint: list[bool]) -> list[Piece]:
@@ -166,24 +172,26 @@ def _runs(joint: list[bool]) -> list[Piece]:
     return [(first, end - first) for first, end in pairwise(edges)]
 
 
-def _be_whole(header: bytearray, shape: Shape, length: int, end: int) -> None:
+def _be_whole(header: bytearray, rows: Rows, length: int, end: int) -> None:
     """Makes the header of a first segment that of the packet: of that length, with the flags of its end."""
-    if shape.version == 4:
+    start = rows.start
+    if rows.is_v4:
+        checksum = ((header[10] << 8 | header[11]) + rows.stride - length) % 65535
         _U16.pack_into(header, 2, length)
-        _U16.pack_into(header, 10, 0)
-        _U16.pack_into(header, 10, turned(-total(header, 0, shape.start) % 65535))
+        _U16.pack_into(header, 10, checksum)
+        pseudo = total(header, 12, 20)
     else:
         _U16.pack_into(header, 4, length - IPV6_HEADER)
-    if shape.protocol == UDP:
-        _U16.pack_into(header, shape.start + 4, length - shape.start)
+        pseudo = total(header, 8, 40)
+    if rows.is_tcp:
+        header[start + 13] = end
     else:
-        header[shape.start + 13] = end
-    pseudo = total(header, 12, 20) if shape.version == 4 else total(header, 8, 40)
-    pseudo += turned(shape.protocol) + turned(length - shape.start)
-    _U16.pack_into(header, shape.checksum, turned((pseudo - 1) % 65535 + 1))
+        _U16.pack_into(header, start + 4, length - start)
+    pseudo += turned(rows.shape.protocol) + turned(length - start)
+    _U16.pack_into(header, rows.checksum, turned((pseudo - 1) % 65535 + 1))
 
 
-def _gso(shape: Shape) -> GsoType:
-    if shape.protocol == UDP:
+def _gso(rows: Rows) -> GsoType:
+    if not rows.is_tcp:
         return GsoType.UDP_L4
-    return GsoType.TCPV4 if shape.version == 4 else GsoType.TCPV6
+    return GsoType.TCPV4 if rows.is_v4 else GsoType.TCPV6

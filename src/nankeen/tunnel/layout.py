@@ -12,7 +12,6 @@ what overflows falls out as it does on the wire.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -25,6 +24,8 @@ from nankeen.tunnel.offload import LARGEST_PACKET
 TCP, UDP = 6, 17
 IPV4_HEADER, IPV6_HEADER, UDP_HEADER, SHORTEST_TCP_HEADER = 20, 40, 8, 20
 FIN, PSH, ACK = 0x01, 0x08, 0x10
+LONGEST_HEADER = 192
+"""Octets of an IP header with more options, or extension headers, than anybody sends."""
 
 ARENA = 1 << 18
 """Octets of memory that the largest packet fits in when it is segmented."""
@@ -68,42 +69,32 @@ class Shape(NamedTuple):
         return max(1, (LARGEST_PACKET - self.header) // self.payload) + 1
 
 
-@dataclass(slots=True)
 class Rows:
     """One memory, seen as segments of one shape, the first at its beginning."""
 
-    shape: Shape
-    memory: bytearray
-    words: NDArray[np.uint32] = field(init=False)
-    """Row by row, the header as 32-bit words in network order."""
-    payload: NDArray[np.uint8] = field(init=False)
-    checksums: NDArray[np.uint16] = field(init=False)
-    """TCP's or UDP's, in this machine's order."""
-    steps: NDArray[np.uint32] = field(init=False)
-    """What the words of a row have more than those of the first."""
-    step: NDArray[np.uint32] = field(init=False)
-    """What the words of a row have more than those of the one before."""
-    compared: NDArray[np.uint32] = field(init=False)
-    """The bits of the words that follow from those of the first row."""
-    pseudo: int = field(init=False)
-    """Protocol and length of the pseudo header (RFC 9293 §3.1), in this machine's order."""
-    _summed: int = field(init=False)
-    """Where the checksum begins: at the IP addresses, where nothing stands between them and the transport's header."""
-    _sum: NDArray[np.uint16] | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        shape, memory = self.shape, self.memory
-        stride, header, start = shape.stride, shape.header, shape.start
-        count = len(memory) // stride
-        self.words = np.ndarray((count, header // 4), _NETWORK_WORD, memory, 0, (stride, 4))
-        self.payload = np.ndarray((count, shape.payload), np.uint8, memory, header, (stride, 1))
-        self.checksums = np.ndarray((count,), np.uint16, memory, shape.checksum, (stride,))
+    def __init__(self, shape: Shape, memory: bytearray) -> None:
+        self.shape = shape
+        self.memory = memory
+        self.is_v4, self.is_tcp = shape.version == 4, shape.protocol == TCP
+        self.start, self.header, self.stride, self.size = shape.start, shape.header, shape.stride, shape.payload
+        """See `Shape`; `size` is its `payload`."""
+        self.checksum = shape.checksum
+        stride, start, count = shape.stride, shape.start, len(memory) // shape.stride
+        self.words: NDArray[np.uint32] = np.ndarray((count, shape.header // 4), _NETWORK_WORD, memory, 0, (stride, 4))
+        """Row by row, the header as 32-bit words in network order."""
+        self.payload: NDArray[np.uint8] = np.ndarray((count, self.size), np.uint8, memory, shape.header, (stride, 1))
+        self.checksums: NDArray[np.uint16] = np.ndarray((count,), np.uint16, memory, shape.checksum, (stride,))
+        """TCP's or UDP's, in this machine's order."""
         self.step = _step(shape)
+        """What the words of a row have more than those of the one before."""
         self.steps = _steps(shape)
+        """What the words of a row have more than those of the first."""
         self.compared = _compared(shape)
+        """The bits of the words that follow from those of the first row."""
         self.pseudo = turned(shape.protocol) + turned(stride - start)
-        self._summed = (12 if shape.version == 4 else 8) if shape.is_plain else start
-        self._sum = None
+        """Protocol and length of the pseudo header (RFC 9293 §3.1), in this machine's order."""
+        self._summed = (12 if self.is_v4 else 8) if shape.is_plain else start
+        self._sum: NDArray[np.uint16] | None = None
         if stride % 2 == 0:
             words = (count, (stride - self._summed) // 2)
             self._sum = np.ndarray(words, np.uint16, memory, self._summed, (stride, 2))
@@ -114,7 +105,7 @@ class Rows:
         """
         if self._sum is not None:
             return _row_sums(self._sum[:count])
-        stride, start = self.shape.stride, self._summed
+        stride, start = self.stride, self._summed
         padded = np.zeros((count, stride - start + 1), np.uint8)
         padded[:, :-1] = np.ndarray((count, stride - start), np.uint8, self.memory, start, (stride, 1))
         return _row_sums(padded.view(np.uint16))

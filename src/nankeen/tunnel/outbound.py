@@ -62,10 +62,10 @@ class Outbound:
         self._peers = peers
         self._drops = drops
         self._header = bytearray(HEADER.size)
-        self._packet = bytearray(LARGEST_PACKET + 1)
+        self._segmenter = Segmenter()
+        self._packet = self._segmenter.packet
         self._octets = memoryview(self._packet)
         self._read_into = [self._header, self._packet]
-        self._segmenter = Segmenter()
         self._batch = _Batch()
         self._limiter = Limiter()
 
@@ -105,15 +105,12 @@ class Outbound:
     def _send_whole(self, peer: Peer, length: int) -> None:
         """Segments and sends a packet that the kernel left whole."""
         _, gso_type, _, gso_size, start, _ = HEADER.unpack(self._header)
-        packet = self._packet
-        packet[8 if packet[0] >> 4 == 4 else 7] -= 1
-        original = bytes(packet[:_QUOTED])
         try:
-            train = self._segmenter.segment(packet, length, gso_type, gso_size, start)
+            octets, stride, segments = self._segmenter.segment(length, gso_type, gso_size, start)
         except InputError:
             self._drops["malformed"] += 1
-            return
-        self._send(peer, train.octets, train.stride, train.segments, original)
+        else:
+            self._send(peer, octets, stride, segments)
 
     def _add(self, peer: Peer, length: int, header: bytearray) -> None:
         """Puts a packet with those that are to be sent at once."""
@@ -156,9 +153,9 @@ class Outbound:
             _complete(batch)
         octets, count = batch.octets[: batch.length], batch.count
         batch.length = batch.count = 0
-        self._send(batch.peer, octets, batch.stride, count, None)
+        self._send(batch.peer, octets, batch.stride, count)
 
-    def _send(self, peer: Peer, octets: memoryview, stride: int, count: int, original: bytes | None) -> None:
+    def _send(self, peer: Peer, octets: memoryview, stride: int, count: int) -> None:
         version = octets[0] >> 4
         underlay = self._underlays.get(version)
         if underlay is None:
@@ -167,7 +164,7 @@ class Outbound:
         try:
             underlay.send(octets, stride, peer.endpoint)
         except TooBig:
-            self._fit(underlay, peer, octets, stride, count, original)
+            self._fit(underlay, peer, octets, stride, count)
             return
         except OSError as error:
             self._drops[f"underlay: {os.strerror(error.errno or 0)}"] += count
@@ -175,11 +172,9 @@ class Outbound:
         peer.sent_packets += count
         peer.sent_bytes += len(octets)
 
-    def _fit(
-        self, underlay: Underlay, peer: Peer, octets: memoryview, stride: int, count: int, original: bytes | None
-    ) -> None:
+    def _fit(self, underlay: Underlay, peer: Peer, octets: memoryview, stride: int, count: int) -> None:
         """What to do with packets that do not fit the way to their peer: as a router would."""
-        packet = original or bytes(octets[: min(stride, _QUOTED)])
+        packet = bytes(octets[: min(stride, _QUOTED)])
         if packet[0] >> 4 == 4 and not packet[6] & 0x40:
             underlay.send_in_fragments(octets, stride, peer.endpoint)
             peer.sent_packets += count

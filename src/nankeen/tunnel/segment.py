@@ -15,6 +15,7 @@ from nankeen.tunnel.layout import (
     FIN,
     IPV4_HEADER,
     IPV6_HEADER,
+    LONGEST_HEADER,
     PSH,
     SHORTEST_TCP_HEADER,
     SMALLEST_PAYLOAD,
@@ -32,6 +33,11 @@ _PROTOCOLS = {GsoType.TCPV4: (4, TCP), GsoType.TCPV6: (6, TCP)}
 _NETWORK_WORD = np.dtype(">u4")
 _MULTIPLE = 65535 << 14
 """Of 65,535, and more than the sum of any segment."""
+_FOLD = np.uint32(65535)
+
+
+_PLANS = 64
+"""Ways to segment that are remembered."""
 
 
 class Train(NamedTuple):
@@ -44,118 +50,147 @@ class Train(NamedTuple):
 
 
 class Segmenter:
-    """Has the memory for one train: the next takes its place."""
+    """Has the memory for one packet, and for one train: the next takes its place."""
 
     def __init__(self) -> None:
+        self.packet = bytearray(LARGEST_PACKET + 1)
+        """Where the packet is put."""
         self._memory = bytearray(ARENA)
         self._octets = memoryview(self._memory)
+        self._source = memoryview(self.packet)
         self._cache = RowsCache(self._memory)
+        self._plans: dict[tuple[int, ...], _Plan] = {}
 
-    def segment(self, packet: bytearray, length: int, gso_type: int, gso_size: int, start: int) -> Train:
+    def segment(self, length: int, gso_type: int, gso_size: int, start: int) -> Train:
         """The segments of the packet, with `gso_size` octets of payload each. Its TCP or UDP header is at `start`.
 
-        The packet's own header is changed. Raises `InputError` where the packet is not what it is said to be.
+        Their TTL is less by one. The packet's own header is changed. Raises `InputError` where it is no such packet.
         """
-        shape = _shape(packet, length, gso_type, gso_size, start)
-        rows, payload = self._cache.of(shape), length - shape.header
-        full, rest = divmod(payload, gso_size)
+        packet = self.packet
+        key = (packet[0] >> 4, packet[start + 12 & 0xFF] >> 4, gso_type, gso_size, start)
+        plan = self._plans.get(key) or self._learn(key)
+        rows = plan.rows
+        header, stride = rows.header, rows.stride
+        full, rest = divmod(length - header, gso_size)
         count = full + 1 if rest else full
-        if count * shape.stride > ARENA or count > len(rows.steps):
-            raise InputError(f"{count} segments of {shape.stride} octets are too many")
-        flags = packet[start + 13] if shape.protocol == TCP else 0
-        _be_first(packet, shape)
-        template = np.frombuffer(packet, _NETWORK_WORD, shape.header // 4)
-        np.add(rows.steps[:count], template, out=rows.words[:count], casting="unsafe")
-        if shape.version == 4:
+        if not header < length <= LARGEST_PACKET or count * stride > ARENA or count > len(rows.steps):
+            raise InputError(f"{length} octets are not to be segmented so")
+        flags = plan.begin(packet, length)
+        np.add(rows.steps[:count], plan.template, out=rows.words[:count], casting="unsafe")
+        if rows.is_v4:
             _repair(rows, packet, count)
-        whole = full * gso_size
-        rows.payload[:full] = np.frombuffer(packet, np.uint8, whole, shape.header).reshape(full, gso_size)
-        last = (count - 1) * shape.stride
+        rows.payload[:full] = plan.payload[:full]
+        last = full * stride if rest else (full - 1) * stride
         if rest:
-            at = last + shape.header
-            self._octets[at : at + rest] = memoryview(packet)[shape.header + whole : length]
+            at = last + header
+            self._octets[at : at + rest] = self._source[length - rest : length]
             self._octets[at + rest : at + gso_size] = bytes(gso_size - rest)
-        sums = _finish(rows, packet, count)
+        final = plan.finish(packet, count)
         if rest or flags & (FIN | PSH):
-            _be_last(rows, last, int(sums[-1]), shape.header + rest if rest else shape.stride, flags)
-        return Train(self._octets[: payload + count * shape.header], shape.stride, count)
+            _be_last(rows, last, final, header + rest if rest else stride, flags)
+        return Train(self._octets[: length + (count - 1) * header], stride, count)
+
+    def _learn(self, key: tuple[int, ...]) -> _Plan:
+        """What is the same for all packets that are segmented alike. Raises `InputError`."""
+        if len(self._plans) >= _PLANS:
+            self._plans.clear()
+        version, _, gso_type, gso_size, start = key
+        shape = _shape(version, self.packet, gso_type, gso_size, start)
+        plan = self._plans[key] = _Plan(self._cache.of(shape), self.packet)
+        return plan
 
 
-def _shape(packet: bytearray, length: int, gso_type: int, gso_size: int, start: int) -> Shape:
-    version = packet[0] >> 4
+class _Plan:
+    """How packets of one kind are segmented."""
+
+    def __init__(self, rows: Rows, packet: bytearray) -> None:
+        self.rows = rows
+        self.template: NDArray[np.uint32] = np.ndarray((rows.header // 4,), _NETWORK_WORD, packet, 0)
+        """The packet's header, in 32-bit words."""
+        full = (LARGEST_PACKET - rows.header) // rows.size
+        self.payload: NDArray[np.uint8] = np.ndarray((full, rows.size), np.uint8, packet, rows.header)
+        """Its payload, as the rows will have it."""
+        self._is_plain = rows.shape.is_plain
+
+    def begin(self, packet: bytearray, length: int) -> int:
+        """Makes the packet's header that of a first, full segment, without the transport's checksum.
+
+        Returns TCP's flags as they were.
+        """
+        rows = self.rows
+        start, stride, checksum = rows.start, rows.stride, rows.checksum
+        if rows.is_v4:
+            packet[8] -= 1
+            packet[2], packet[3] = stride >> 8, stride & 0xFF
+            now = ((packet[10] << 8 | packet[11]) + length - stride + 0x100) % 65535  # RFC 1624
+            packet[10], packet[11] = now >> 8, now & 0xFF
+        else:
+            packet[7] -= 1
+            _U16.pack_into(packet, 4, stride - IPV6_HEADER)
+        packet[checksum] = packet[checksum + 1] = 0
+        if rows.is_tcp:
+            flags = packet[start + 13]
+            packet[start + 13] = flags & ~(FIN | PSH)
+            return flags
+        _U16.pack_into(packet, start + 4, stride - start)
+        return 0
+
+    def finish(self, packet: bytearray, count: int) -> int:
+        """Writes the transport's checksums; returns the last one before it was folded."""
+        rows = self.rows
+        known = rows.pseudo
+        if not self._is_plain:
+            known += total(packet, 12, 20) if rows.is_v4 else total(packet, 8, 40)
+        sums = rows.sums(count)
+        np.subtract(np.uint32(_MULTIPLE - known % 65535), sums, out=sums)
+        if rows.is_tcp:
+            np.remainder(sums, _FOLD, out=rows.checksums[:count], casting="unsafe")
+        else:
+            rows.checksums[:count] = (sums - 1) % _FOLD + 1  # zero would mean that there is none (RFC 768)
+        return int(sums[-1])
+
+
+def _shape(version: int, packet: bytearray, gso_type: int, gso_size: int, start: int) -> Shape:
+    least = IPV4_HEADER if version == 4 else IPV6_HEADER
+    if not (least <= start <= LONGEST_HEADER and start % 4 == 0 and gso_size >= SMALLEST_PAYLOAD):
+        raise InputError("a packet to be segmented with lengths that cannot be")
     if gso_type == GsoType.UDP_L4:
         protocol, header = UDP, start + UDP_HEADER
     else:
-        expected, protocol = _PROTOCOLS.get(GsoType(gso_type), (0, 0)) if gso_type in tuple(GsoType) else (0, 0)
+        expected, protocol = _PROTOCOLS.get(gso_type, (0, 0))  # type: ignore[call-overload]
         header = start + (packet[start + 12] >> 4 << 2)
         if version != expected or header < start + SHORTEST_TCP_HEADER:
             raise InputError("not the kind of packet that is to be segmented")
-    least = IPV4_HEADER if version == 4 else IPV6_HEADER
-    if not (least <= start < header < length <= LARGEST_PACKET and start % 4 == 0 and gso_size >= SMALLEST_PAYLOAD):
+    if header + gso_size > LARGEST_PACKET:
         raise InputError("a packet to be segmented with lengths that cannot be")
     return Shape(version, protocol, start, header, header + gso_size)
-
-
-def _be_first(packet: bytearray, shape: Shape) -> None:
-    """Makes the packet's header that of a first, full segment, with the transport's checksum left out."""
-    stride, start = shape.stride, shape.start
-    if shape.version == 4:
-        _U16.pack_into(packet, 2, stride)
-        _U16.pack_into(packet, 10, 0)
-        _U16.pack_into(packet, 10, turned(-total(packet, 0, start) % 65535))
-    else:
-        _U16.pack_into(packet, 4, stride - IPV6_HEADER)
-    if shape.protocol == UDP:
-        _U16.pack_into(packet, start + 4, stride - start)
-    else:
-        packet[start + 13] &= ~(FIN | PSH)
-    _U16.pack_into(packet, shape.checksum, 0)
 
 
 def _repair(rows: Rows, packet: bytearray, count: int) -> None:
     """Puts IPv4's words right where they do not go on by constants: where the identification comes to 65,536, which is
     no more than 65,535 to a checksum, and where the checksum passes zero, and so takes from the octets before it.
     """
-    first, checksum = _U16.unpack_from(packet, 4)[0], _U16.unpack_from(packet, 10)[0]
+    first, checksum = packet[4] << 8 | packet[5], packet[10] << 8 | packet[11]
     if checksum < count or first + count > 65536:
         identifications = np.arange(first, first + count, dtype=np.int64) % 65536
         rows.words[:count, 2] = (int.from_bytes(packet[8:10]) << 16) + (checksum + first - identifications) % 65535
 
 
-def _finish(rows: Rows, packet: bytearray, count: int) -> NDArray[np.uint32]:
-    """Writes the transport's checksums; returns the sums before they were folded, what is to be taken from 65,535."""
-    shape, known = rows.shape, rows.pseudo
-    if not shape.is_plain:
-        known += total(packet, 12, 20) if shape.version == 4 else total(packet, 8, 40)
-    sums = rows.sums(count)
-    np.subtract(np.uint32(_MULTIPLE - known % 65535), sums, out=sums)
-    if shape.protocol == UDP:
-        sums %= np.uint32(65535)
-        sums[sums == 0] = 65535  # zero would mean that there is none (RFC 768)
-        rows.checksums[:count] = sums
-    else:
-        np.remainder(sums, np.uint32(65535), out=rows.checksums[:count], casting="unsafe")
-    return sums
-
-
 def _be_last(rows: Rows, at: int, complement: int, length: int, flags: int) -> None:
     """Makes the segment there the last: with its own length, and the flags that stand for the end."""
-    shape, memory = rows.shape, rows.memory
-    shorter = shape.stride - length
-    if shape.version == 4:
-        (checksum,) = _U16.unpack_from(memory, at + 10)
+    memory, start = rows.memory, rows.start
+    shorter = rows.stride - length
+    complement += turned(shorter)
+    if rows.is_v4:
+        checksum = (memory[at + 10] << 8 | memory[at + 11]) + shorter
         _U16.pack_into(memory, at + 2, length)
-        _U16.pack_into(memory, at + 10, (checksum + shorter) % 65535)
+        _U16.pack_into(memory, at + 10, checksum % 65535)
     else:
         _U16.pack_into(memory, at + 4, length - IPV6_HEADER)
-    complement += turned(shorter)
-    if shape.protocol == UDP:
-        _U16.pack_into(memory, at + shape.start + 4, length - shape.start)
-        complement += turned(shorter)
+    if rows.is_tcp:
+        memory[at + start + 13] = flags
+        found = (complement - turned(flags & (FIN | PSH))) % 65535
     else:
-        memory[at + shape.start + 13] = flags
-        complement -= turned(flags & (FIN | PSH))
-    found = complement % 65535
-    if found == 0 and shape.protocol == UDP:
-        found = 65535
-    _U16.pack_into(memory, at + shape.checksum, turned(found))
+        _U16.pack_into(memory, at + start + 4, length - start)
+        found = (complement + turned(shorter) - 1) % 65535 + 1
+    _U16.pack_into(memory, at + rows.checksum, turned(found))
