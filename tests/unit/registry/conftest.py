@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import cache, partial
@@ -17,9 +17,8 @@ import pytest
 
 from nankeen.model.lease import Reach
 from nankeen.registry import Registry
-from nankeen.registry.etcd import EtcdSettings, open_etcd
 from nankeen.registry.sqlite import SqliteRegistry, create
-from tests.unit.registry.etcdserver import EtcdServer, running
+from tests.unit.registry.etcdserver import Directory, EtcdServer, running
 
 CONFIG = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}'
 DUAL = '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fc00:5::/48","Backend":{"Type":"vxlan"}}'
@@ -60,26 +59,20 @@ async def scribble(database: Path, text: str | None) -> None:
 @asynccontextmanager
 async def etcd(path: Path) -> AsyncIterator[Cluster]:
     """Below a prefix of its own in the one etcd of all tests."""
-    server, clients = shared_etcd(), list[Registry]()
-    prefix = f"/{path.name}"
-
-    def client() -> Registry:
-        clients.append(open_etcd(EtcdSettings((server.endpoint,), prefix)))
-        return clients[-1]
+    made = Directory(shared_etcd(), f"/{path.name}")
 
     async def write(text: str | None) -> None:
         if text is None:
-            server.ctl("del", f"{prefix}/config")
+            made.server.ctl("del", f"{made.prefix}/config")
         else:
-            server.put(f"{prefix}/config", text)
+            made.configure(text)
 
     await write(CONFIG)
     try:
-        yield Cluster(client, write, write)
+        yield Cluster(made.client, write, write)
     finally:
-        for each in clients:
-            each.close()
-        server.ctl("del", "--prefix", f"{prefix}/")
+        made.close()
+        made.server.ctl("del", "--prefix", f"{made.prefix}/")
 
 
 @cache
@@ -100,6 +93,26 @@ KINDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Cluster]]] = {"sql
 async def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Cluster]:
     async with KINDS[request.param](tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Directory]:
+    """A registry of `CONFIG` in the one etcd of all tests."""
+    made = Directory(shared_etcd(), f"/{tmp_path.name}")
+    made.configure(CONFIG)
+    yield made
+    made.close()
+    made.server.ctl("del", "--prefix", f"{made.prefix}/")
+
+
+@pytest.fixture
+def own_etcd(tmp_path: Path) -> Iterator[Directory]:
+    """A registry of `CONFIG` in an etcd of its own, which may come to harm."""
+    with running(EtcdServer(tmp_path / "etcd")) as server:
+        made = Directory(server)
+        made.configure(CONFIG)
+        yield made
+        made.close()
 
 
 @pytest.fixture

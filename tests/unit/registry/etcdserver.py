@@ -10,13 +10,19 @@ import signal
 import socket
 import subprocess
 from base64 import b64decode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
+from nankeen.model.lease import LEASE_SECONDS
+from nankeen.registry.etcd import EtcdRegistry
+from nankeen.registry.etcd_settings import EtcdSettings
+
+Value = TypeVar("Value")
 _QUICK = ("--heartbeat-interval=10", "--election-timeout=100", "--logger=zap", "--log-outputs=stderr")
 _PATIENCE = 20_000
 """Milliseconds in which etcd must be there."""
@@ -157,3 +163,59 @@ def running(server: EtcdServer) -> Iterator[EtcdServer]:
         yield server
     finally:
         server.stop()
+
+
+@dataclass(slots=True)
+class Directory:
+    """A registry in an etcd, by what stands below its prefix."""
+
+    server: EtcdServer
+    prefix: str = "/coreos.com/network"
+    _clients: list[EtcdRegistry] = field(default_factory=list)
+
+    def settings(self, **changes: Any) -> EtcdSettings:  # noqa: ANN401  (a field of the settings)
+        return EtcdSettings(**{"endpoints": (self.server.endpoint,), "prefix": self.prefix, **changes})
+
+    def client(self, *, patience: float = 5.0, lease_seconds: int = LEASE_SECONDS, **changes: Any) -> EtcdRegistry:  # noqa: ANN401
+        """Opens it once more, as another agent would."""
+        made = EtcdRegistry(self.settings(**changes), patience=patience, lease_seconds=lease_seconds)
+        self._clients.append(made)
+        return made
+
+    def configure(self, text: str) -> None:
+        self.server.put(f"{self.prefix}/config", text)
+
+    @property
+    def subnets(self) -> dict[str, str]:
+        """The values of flannel's keys, by what follows `subnets/`."""
+        return self._below("subnets", self.server.read)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The notes, by what follows `nodes/`."""
+        return self._below("nodes", self.server.read)
+
+    @property
+    def leases(self) -> dict[str, int]:
+        """The etcd lease of each of flannel's keys."""
+        return self._below("subnets", self.server.leases)
+
+    def _below(self, directory: str, read: Callable[[str], dict[str, Value]]) -> dict[str, Value]:
+        start = f"{self.prefix}/{directory}/"
+        return {name.removeprefix(start): value for name, value in read(start).items()}
+
+    def flannel(self, key: str, value: str, seconds: int = LEASE_SECONDS) -> None:
+        """Writes a lease as flannel does."""
+        self.server.put(f"{self.prefix}/subnets/{key}", value, self.server.grant(seconds))
+
+    def reserve(self, key: str, value: str) -> None:
+        """Reserves a subnet as flannel's documents have it: a lease that hangs on no etcd lease."""
+        self.server.put(f"{self.prefix}/subnets/{key}", value)
+
+    def delete(self, key: str) -> None:
+        """Takes away a lease as an administrator does who knows flannel."""
+        self.server.ctl("del", f"{self.prefix}/subnets/{key}")
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
