@@ -32,7 +32,7 @@ DATA_DIRECTORY = Path("/var/lib/cni/networks")
 """host-local's."""
 PATIENCE_SECONDS = 10.0
 """How long after the agent's start an ADD waits for the pod network."""
-_SHOWN = 5
+_SHOWN = 10
 """Faults that CHECK tells at most."""
 
 

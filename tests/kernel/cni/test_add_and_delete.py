@@ -6,82 +6,20 @@ import asyncio
 import fcntl
 import json
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from nankeen.cni import server
 from nankeen.cni.error import CniError, Code
 from nankeen.cni.request import Request, parse_request
 from nankeen.pods.network import PodNetwork
 from nankeen.pods.plugin import Plugin
+from tests.kernel.cni.runtime import BRIDGE_PLUGIN, Runtime, veths
 from tests.kernel.conftest import Net
-from tests.kernel.pods.conftest import NETWORK, ping
-from tests.unit.cni.conftest import Client, Executed
-
-BRIDGE_PLUGIN = Path("/usr/lib/cni/bridge")
-"""The reference plugin, where Debian's containernetworking-plugins puts it."""
-
-
-class Runtime:
-    """A container runtime with one network."""
-
-    def __init__(self, client: Client, plugin: Plugin, data: Path) -> None:
-        self.client = client
-        self.plugin = plugin
-        self.addresses = data / "cbr0"
-
-    async def execute(self, verb: str, pod: Net, **changes: str) -> Executed:
-        environment = {
-            "CNI_COMMAND": verb,
-            "CNI_CONTAINERID": pod.name,
-            "CNI_NETNS": f"/run/netns/{pod.name}",
-            "CNI_IFNAME": "eth0",
-            "CNI_PATH": str(self.client.executable.parent),
-        }
-        config = {"cniVersion": "1.1.0", "name": "cbr0", "type": "nankeen", "hairpinMode": True}
-        return await self.client.run(json.dumps(config).encode(), **(environment | changes))
-
-    async def add(self, pod: Net) -> dict[str, Any]:
-        done = await self.execute("ADD", pod)
-        assert done.status == 0, done.output
-        result: dict[str, Any] = json.loads(done.output)
-        return result
-
-    async def delete(self, pod: Net) -> None:
-        done = await self.execute("DEL", pod)
-        assert (done.status, done.output) == (0, b"")
-
-    async def refusal(self, verb: str, pod: Net, **changes: str) -> tuple[int, str]:
-        done = await self.execute(verb, pod, **changes)
-        assert done.status == 1
-        error = json.loads(done.output)
-        return error["code"], error["msg"]
-
-    def reserved(self) -> set[str]:
-        """The names of the files that reserve an address."""
-        names = {path.name for path in self.addresses.iterdir()} if self.addresses.is_dir() else set()
-        return {name for name in names if name[0].isdigit() or ":" in name}
-
-
-@pytest.fixture
-async def runtime(node: Net, client: Client, tmp_path: Path) -> AsyncIterator[Runtime]:  # noqa: ARG001  (runs there)
-    plugin = Plugin(tmp_path / "networks", patience=0)
-    plugin.ready(NETWORK)
-    with server.listening(client.socket) as listener:
-        task = asyncio.create_task(server.serve(listener, plugin))
-        yield Runtime(client, plugin, tmp_path / "networks")
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-def veths(node: Net) -> list[str]:
-    return [line.split("@")[0] for line in node.run("ip -brief link show type veth").splitlines()]
+from tests.kernel.pods.conftest import ping
+from tests.unit.cni.conftest import Client
 
 
 async def test_a_pod_is_attached_and_the_result_tells_how(runtime: Runtime, node: Net, pod: Net) -> None:
