@@ -32,6 +32,7 @@ from nankeen.model.packet import (
 from tests.unit.inspect.capture.sights import ETHERNET, NODE1, PING, POD1, POD2, VXLAN, A, B, seen, seen_of, tcp, udp
 from tests.unit.model.packet.strategies import frames, payloads
 
+PING_LINE = "10.244.1.2 → 10.244.2.2 ICMP echo request, id 7, seq 1"
 ONE, TWO = IPv6Address("fd00::1"), IPv6Address("fd00::2")
 
 
@@ -42,12 +43,11 @@ def ipv6(*inner: Header, protocol: int) -> tuple[Header, ...]:
 @pytest.mark.parametrize(
     "headers, payload, text",
     [
-        (PING, b"", "10.244.1.2 → 10.244.2.2 ICMP echo request, id 7, seq 1"),
+        (PING, b"", PING_LINE),
         (
             (*VXLAN, *PING),
             b"",
-            "192.168.0.11:40000 → 192.168.0.12:8472 UDP VXLAN VNI 1 ▸ "
-            "10.244.1.2 → 10.244.2.2 ICMP echo request, id 7, seq 1",
+            f"192.168.0.11:40000 → 192.168.0.12:8472 UDP VXLAN VNI 1 ▸ {PING_LINE}",
         ),
         (tcp(40000, 80), b"", "10.244.1.2:40000 → 10.244.2.2:80 TCP [SYN]"),
         (udp(40000, 9), b"x", "10.244.1.2:40000 → 10.244.2.2:9 UDP"),
