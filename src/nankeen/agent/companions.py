@@ -18,6 +18,7 @@ from nankeen.model.diff import NOTHING, Claim
 from nankeen.model.errors import InputError, KernelError
 from nankeen.model.state import State
 from nankeen.model.tunnel import TunnelSocket
+from nankeen.tunnel.control import Report
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +71,10 @@ class Companions:
         """Has everything looked at again."""
         self._settled.clear()
         self._work.set()
+
+    def report(self) -> Report | None:
+        """What the data path has done; None where there is none."""
+        return self._data_path.report()
 
     async def settled(self) -> None:
         """Returns when what is wanted has been done, or found impossible."""

@@ -90,9 +90,11 @@ class Means:
         )
 
     def _count(self) -> Iterable[Metric]:
-        from nankeen.agent.metrics import of_status  # noqa: PLC0415  (its library costs memory)
+        from nankeen.agent.metrics import of_data_path, of_status  # noqa: PLC0415  (its library costs memory)
 
-        return of_status(self.status)
+        yield from of_status(self.status)
+        if (report := self.companions.report()) is not None:
+            yield from of_data_path(report)
 
     @staticmethod
     def _tell_rejected(news: Mapping[str, str]) -> None:

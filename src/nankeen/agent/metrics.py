@@ -14,6 +14,8 @@ from prometheus_client.registry import Collector as Collecting
 
 from nankeen import __version__
 from nankeen.agent.status import Status
+from nankeen.model.printable import LONGEST_NAME, printable
+from nankeen.tunnel.control import Report
 
 Collector = Callable[[], Iterable[Metric]]
 """Tells some metric families, as they are now: `means.collectors.append(…)` adds one."""
@@ -41,6 +43,23 @@ def of_status(status: Status) -> Iterator[Metric]:
     yield _gauge("registry_revision", revision, status.revision)
     build = {"version": __version__, "python": platform.python_version()}
     yield InfoMetricFamily("nankeen_build", "What runs here.", value=build)
+
+
+def of_data_path(report: Report) -> Iterator[Metric]:
+    """What the udp backend's data path has done. Its counters begin anew when it does."""
+    for name, direction in (("sent", "to"), ("received", "from")):
+        for unit, what in (("packets", "Packets"), ("bytes", "Octets of packets")):
+            text = f"{what} of pods, {name} {direction} another node by the data path of the udp backend."
+            family = CounterMetricFamily(f"nankeen_tunnel_{name}_{unit}", text, labels=["peer"])
+            for node, counters in report.peers.items():
+                family.add_metric([printable(node, LONGEST_NAME)], getattr(counters, f"{name}_{unit}"))
+            yield family
+    drops = CounterMetricFamily("nankeen_tunnel_drops", "Packets that the data path has dropped.", labels=["reason"])
+    for reason, count in report.drops.items():
+        drops.add_metric([reason], count)
+    yield drops
+    path = {"path": report.path, "version": report.version}
+    yield InfoMetricFamily("nankeen_tunnel", "The data path of the udp backend, with the offloads in use.", value=path)
 
 
 def _gauge(name: str, what: str, value: float) -> Metric:

@@ -21,8 +21,8 @@ from nankeen.model.printable import printable
 from nankeen.model.state import State
 from nankeen.model.tunnel import TunnelSocket
 from nankeen.tunnel import ending
-from nankeen.tunnel.client import Client
-from nankeen.tunnel.control import VERSION, Change, Settings
+from nankeen.tunnel.client import Client, report_now
+from nankeen.tunnel.control import VERSION, Change, Report, Settings
 
 PROGRAM = (sys.executable, "-P", "-m", "nankeen.tunnel")
 """It takes `--socket PATH`, listens there, and waits to be told more."""
@@ -32,6 +32,8 @@ STEADY_SECONDS = 10.0
 _LONGEST_PAUSE = 30.0
 _SECONDS_TO_START = 15.0
 _RETRY_SECONDS = 0.02
+_SECONDS_TO_REPORT = 0.5
+"""The agent waits for it."""
 _LONGEST_LOG = 1 << 20
 
 _log = logging.getLogger(__name__)
@@ -86,6 +88,16 @@ class DataPath:
             _log.error("the data path ended%s", _last_words(self._log))
         pause = min(2.0**self._failures / 4, _LONGEST_PAUSE) if self._failures > 1 else 0.0
         await asyncio.sleep(pause)
+
+    def report(self) -> Report | None:
+        """What the process has done, asked now; None where there is none, or it does not answer at once."""
+        if self._told is None:
+            return None
+        try:
+            return report_now(self._socket, _SECONDS_TO_REPORT)
+        except KernelError as error:
+            _log.warning("%s", error)
+            return None
 
     def close(self) -> None:
         """Lets go of the process, which goes on."""

@@ -118,6 +118,24 @@ class Client:
                 raise
 
 
+def report_now(path: Path, seconds: float) -> Report:
+    """What the data path that listens there has done: for who cannot await it. Raises `KernelError`, also where it says
+    nothing for that long.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(seconds)
+            connection.connect(str(path))
+            connection.sendall(encode_request(Ask()))
+            with connection.makefile("rb") as lines:
+                answer = decode_answer(lines.readline(LONGEST))
+    except (OSError, InputError) as error:
+        raise KernelError(f"the data path does not answer: {error}", where=str(path)) from error
+    if not isinstance(answer, Report):
+        raise KernelError("it does not say what it has done", where=str(path))
+    return answer
+
+
 class _Wire(asyncio.Protocol):
     """Lines, as they come."""
 

@@ -21,6 +21,7 @@ from nankeen.model.diff import NOTHING, Claim
 from nankeen.model.errors import KernelError
 from nankeen.model.netconf import BackendConfig
 from nankeen.model.state import State
+from nankeen.model.tunnel import TunnelSocket
 
 NODE = Node("node1", Underlay("eth0", 1500, (ip_address("192.168.0.11"),)), (ip_network("10.244.0.0/16"),))
 BACKEND = open_backend(BackendConfig("vxlan"))
@@ -67,6 +68,27 @@ async def converged_after_preparing(companion: Noted, monkeypatch: pytest.Monkey
 
 async def test_a_companion_is_told_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await converged_after_preparing(Noted(able=True), monkeypatch) == 1
+
+
+async def test_the_data_path_receives_before_it_is_wanted_to_and_goes_on_until_something_else_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[State] = []
+
+    async def converge(_: DataPath, state: State) -> None:
+        asked.append(state)
+
+    monkeypatch.setattr(DataPath, "converge", converge)
+    all_of_them = Companions(Mock(NetlinkSocket), Places(), data_path())
+    keeping = asyncio.create_task(all_of_them.keep())
+    ahead = State([TunnelSocket("flannel0", ip_address("192.168.0.11"), 8285, ip_address("10.244.1.0"))])
+    await all_of_them.receive(ahead)
+    all_of_them.audit()
+    await all_of_them.settled()
+    all_of_them.want(State(), NOTHING)
+    await all_of_them.settled()
+    keeping.cancel()
+    assert asked == [ahead, ahead, State()]
 
 
 async def test_a_companion_that_could_not_be_prepared_is_asked_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

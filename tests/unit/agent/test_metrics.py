@@ -10,8 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from nankeen import __version__
 from nankeen.agent.health import pages
-from nankeen.agent.metrics import exposition, of_status
+from nankeen.agent.metrics import exposition, of_data_path, of_status
 from nankeen.agent.status import Status
+from nankeen.tunnel.control import VERSION, Counters, Report
 
 STATUS = Status(
     "node1", ready=True, peers=7, rejected={"a": "x", "b": "y"}, refused=("z",), repaired=3, revision=9, expires=1e9
@@ -44,6 +45,24 @@ def test_the_version_is_a_label() -> None:
 
 def test_a_lease_that_does_not_expire_has_no_time_of_it() -> None:
     assert b"expiry" not in exposition([lambda: of_status(Status("node1"))])
+
+
+def test_the_data_path_is_told_by_peer_and_by_reason() -> None:
+    report = Report("TUN TSO", {"node2": Counters(1, 2, 3, 4), "node\n3": Counters()}, {"no peer": 5})
+    text = exposition([lambda: of_data_path(report)]).decode()
+    lines = [line for line in text.splitlines() if line.startswith("nankeen_tunnel_") and "created" not in line]
+    assert lines == [
+        'nankeen_tunnel_sent_packets_total{peer="node2"} 1.0',
+        'nankeen_tunnel_sent_packets_total{peer="node\\\\n3"} 0.0',
+        'nankeen_tunnel_sent_bytes_total{peer="node2"} 2.0',
+        'nankeen_tunnel_sent_bytes_total{peer="node\\\\n3"} 0.0',
+        'nankeen_tunnel_received_packets_total{peer="node2"} 3.0',
+        'nankeen_tunnel_received_packets_total{peer="node\\\\n3"} 0.0',
+        'nankeen_tunnel_received_bytes_total{peer="node2"} 4.0',
+        'nankeen_tunnel_received_bytes_total{peer="node\\\\n3"} 0.0',
+        'nankeen_tunnel_drops_total{reason="no peer"} 5.0',
+        f'nankeen_tunnel_info{{path="TUN TSO",version="{VERSION}"}} 1.0',
+    ]
 
 
 def test_others_add_what_they_count() -> None:

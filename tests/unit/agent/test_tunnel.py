@@ -219,6 +219,17 @@ async def test_what_a_process_refuses_is_told_and_tried_again_in_whole(place: Pl
     keeper.close()
 
 
+async def test_what_it_has_done_is_asked_when_it_is_wanted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = place.keeper()
+    assert keeper.report() is None
+    await keeper.converge(desired(peer(2)))
+    assert keeper.report() == stand_in.REPORT
+    monkeypatch.setattr(tunnel, "_SECONDS_TO_REPORT", 0.1)
+    os.kill(await place.pid(), signal.SIGSTOP)
+    assert keeper.report() is None
+    keeper.close()
+
+
 async def test_it_ends_when_nothing_is_desired_of_it_any_more(place: Place) -> None:
     keeper = place.keeper()
     await keeper.converge(desired(peer(2)))
