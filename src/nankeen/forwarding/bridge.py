@@ -93,7 +93,7 @@ def _up(run: Run, job: Job, bridge: Link, ingress: Link | None, entry: object) -
 
 def _flood(run: Run, job: Job, bridge: Link, ingress: Link | None) -> Outcome:
     """To all ports that take it; a frame for many also to the host."""
-    to = _destination(job.packet)
+    to = destination_of(job.packet)
     jobs: list[Job] = []
     ends: list[End] = []
     for egress in job.tables.members.get(bridge.name, ()):
@@ -124,7 +124,7 @@ def _floods(port: BridgePort, to: HardwareAddress, *, own: bool) -> bool:
     return own or (port.broadcast_flood if to == BROADCAST else port.multicast_flood)
 
 
-def _destination(packet: Packet) -> HardwareAddress:
+def destination_of(packet: Packet) -> HardwareAddress:
     header = packet.headers[0]
     assert isinstance(header, Ethernet)  # noqa: S101  (the caller has looked)
     return header.destination

@@ -75,11 +75,14 @@ def frame(run: Run, job: Job) -> Outcome:
 
 def _cross(run: Run, job: Job, link: Link) -> Outcome:
     """What leaves by one end of a wire comes in by all the others."""
-    others = run.world.others(job.host.name, job.device)
+    to = bridge.destination_of(job.packet)
+    others = run.world.receivers(job.host.name, job.device, to)
     if others is None:
         return Unknown(job.host.name, job.device, f"nobody knows what {job.device} is wired to")
     if link.carrier is False:
         return Dropped(job.host.name, job.device, Cause.NO_CARRIER)
+    if not others:
+        return Dropped(job.host.name, job.device, Cause.OTHER_STATION, f"no station on the link has {to}")
     return [job.copy(Stage.ARRIVE, run.world.hosts[other.host], other.device) for other in others]
 
 

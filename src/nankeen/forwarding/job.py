@@ -47,6 +47,8 @@ class Track:
     """As it shall leave."""
     is_new: bool
     """The first packet of a connection: rules decide how it is translated."""
+    is_own: bool = False
+    """From the host itself: what comes back by the loopback device has been decided on."""
 
 
 @dataclass(slots=True)

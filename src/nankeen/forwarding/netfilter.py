@@ -18,7 +18,6 @@ _ICMP_NAMES = {
     IcmpKind.NEIGHBOUR_SOLICITATION: "nd-neighbor-solicit",
     IcmpKind.NEIGHBOUR_ADVERTISEMENT: "nd-neighbor-advert",
 }
-_BEGINNINGS = (Hook.PREROUTING, Hook.OUTPUT)
 _DESTINATION_HOOKS = (Hook.PREROUTING, Hook.OUTPUT)
 
 
@@ -30,8 +29,8 @@ def passes(run: Run, job: Job, hook: Hook, *, iif: str = "", oif: str = "") -> E
     ruleset = job.host.ruleset
     if not ruleset.bases and not run.known:
         return None
-    if hook in _BEGINNINGS:
-        job.track = _track(run, job)
+    if hook is Hook.OUTPUT or (hook is Hook.PREROUTING and job.track is None):
+        job.track = _track(run, job, is_own=hook is Hook.OUTPUT)
     version = job.packet.ip.version
     if ruleset.has(hook, version, nat=False):
         found = ruleset.verdict(hook, _look(job, iif, oif), version, nat=False, mark=job.mark)
@@ -40,18 +39,18 @@ def passes(run: Run, job: Job, hook: Hook, *, iif: str = "", oif: str = "") -> E
             job.note(Consulted.FILTER, found.by)
         if found.action.act is not Act.ACCEPT:
             return _refusal(job, found.action, found.by)
-    if job.track is not None:
+    if job.track is not None and not (job.track.is_own and hook in (Hook.PREROUTING, Hook.INPUT)):
         _translate(run, job, job.track, hook, iif, oif)
     return None
 
 
-def _track(run: Run, job: Job) -> Track:
+def _track(run: Run, job: Job, *, is_own: bool) -> Track:
     flow = flow_of(job.packet)
     known = run.known.get((job.host.name, flow))
     if known is None:
-        return Track(flow, flow, is_new=True)
+        return Track(flow, flow, is_new=True, is_own=is_own)
     other = known.reply if flow == known.original else known.original
-    return Track(flow, other.reversed(), is_new=False)
+    return Track(flow, other.reversed(), is_new=False, is_own=is_own)
 
 
 def _translate(run: Run, job: Job, track: Track, hook: Hook, iif: str, oif: str) -> None:

@@ -103,7 +103,8 @@ class Tables:
         return dict(found)
 
     @cached_property
-    def _held(self) -> dict[IPAddress, list[Address]]:
+    def held(self) -> dict[IPAddress, list[Address]]:
+        """By address; one may be on several devices."""
         found: dict[IPAddress, list[Address]] = defaultdict(list)
         for address in self.state.of(Address):
             found[address.interface.ip].append(address)
@@ -111,10 +112,10 @@ class Tables:
 
     def holds(self, address: IPAddress) -> bool:
         """Whether a device of the host has the address."""
-        return address in self._held
+        return address in self.held
 
     def holds_on(self, address: IPAddress, device: str) -> bool:
-        return any(held.device == device for held in self._held.get(address, ()))
+        return any(held.device == device for held in self.held.get(address, ()))
 
     @cached_property
     def neighbours(self) -> dict[tuple[str, IPAddress], Neighbour | DynamicNeighbour]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -59,16 +60,41 @@ class Resolution:
     """What VXLAN devices learned."""
 
 
+class _Segment:
+    """A wire, and who on it takes frames for which address: a switch has no use for asking each of its ports."""
+
+    def __init__(self, wire: Wire, hosts: Mapping[str, Host]) -> None:
+        self.ports = wire.ports
+        self._hosts = hosts
+
+    def ports_for(self, to: HardwareAddress) -> tuple[Port, ...]:
+        if len(self.ports) == 2 or to.is_multicast:
+            return self.ports
+        by_address, others = self._stations
+        return (*by_address.get(to, ()), *others)
+
+    @cached_property
+    def _stations(self) -> tuple[dict[HardwareAddress, list[Port]], list[Port]]:
+        """The ports by their own address, and those behind which there may be further stations."""
+        by_address: dict[HardwareAddress, list[Port]] = defaultdict(list)
+        others = []
+        for port in self.ports:
+            link = self._hosts[port.host].tables.links.get(port.device)
+            if link is not None and link.address is not None and not link.master:
+                by_address[link.address].append(port)
+            else:
+                others.append(port)
+        return dict(by_address), others
+
+
 class World:
     """Hosts and wires, prepared once; every walk reads it and none changes it."""
 
     def __init__(self, hosts: Mapping[str, Host], wires: tuple[Wire, ...]) -> None:
         self.hosts = hosts
         self.wires = wires
-        self._ends = {
-            port: tuple(other for other in wire.ports if other != port) for wire in wires for port in wire.ports
-        }
-
+        segments = [_Segment(wire, hosts) for wire in wires]
+        self._wires = {(port.host, port.device): segment for segment in segments for port in segment.ports}
         self.resolved: dict[tuple[str, str, IPAddress, IPAddress], Resolution] = {}
         """What questions of neighbours have brought, by host, device, who was asked for and who sent the packet that
         asked: the same questions come with every packet.
@@ -95,11 +121,22 @@ class World:
         """The same world, but for one host's state."""
         return World({**self.hosts, host.name: host}, self.wires)
 
-    def others(self, host: str, device: str) -> tuple[Port, ...] | None:
-        """Where a frame that leaves by the device comes in; None where it is on no wire."""
-        return self._ends.get(Port(host, device))
+    def receivers(self, host: str, device: str, to: HardwareAddress) -> tuple[Port, ...] | None:
+        """Where a frame that leaves by the device may be taken in; None where the device is on no wire."""
+        segment = self._wires.get((host, device))
+        if segment is None:
+            return None
+        return tuple(port for port in segment.ports_for(to) if port.device != device or port.host != host)
 
     def holder(self, address: IPAddress) -> Host | None:
         """The one host that has the address; None where none has, or several have."""
-        found = [host for host in self.hosts.values() if host.state is not None and host.tables.holds(address)]
+        found = self._holders.get(address, ())
         return found[0] if len(found) == 1 else None
+
+    @cached_property
+    def _holders(self) -> dict[IPAddress, list[Host]]:
+        holders: dict[IPAddress, list[Host]] = defaultdict(list)
+        for host in self.hosts.values():
+            for address in host.tables.held:
+                holders[address].append(host)
+        return dict(holders)

@@ -1,0 +1,66 @@
+"""Prediction equals reality: what the state of all hosts says of a packet is what becomes of it, sound and damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import pytest
+
+from nankeen.forwarding import Unknown
+from nankeen.model.address import Family
+from tests.kernel.forwarding.damages import Damage, damages
+from tests.kernel.forwarding.scene import PODS, Scene, Sent, inside, mismatches, scene, underlay
+
+
+def _packets() -> list[Sent]:
+    """From pods and nodes to all that there is, and to some that is not."""
+    found = []
+    for family in Family:
+        places = [
+            *(inside(*PODS[pod], family) for pod in PODS),
+            *(inside(node, 1, family) for node in (1, 2)),
+            *(underlay(number, family) for number in (1, 2, 9)),
+            inside(2, 99, family), inside(1, 99, family), inside(7, 5, family),
+        ]  # fmt: skip
+        found += [Sent(host, to) for host, to in product(("pod1", "pod2", "node1", "lan"), places)]
+        far = inside(*PODS["pod2"], family)
+        near = inside(*PODS["pod3"], family)
+        sizes = (1250, 1380, 1440, 2000)
+        found += [Sent("pod1", far, size, dont_fragment=True) for size in sizes]
+        # A sender that may fragment in IPv6 goes by the path MTU that it has learned, which is no part of the state.
+        found += [Sent("pod1", far if family is Family.IPV4 else near, size) for size in sizes]
+        found += [Sent("pod1", far, ttl=ttl) for ttl in (1, 2, 3)]
+    return found
+
+
+PACKETS = _packets()
+
+
+@pytest.fixture(scope="module", params=["vxlan", "host-gw"])
+def stage(request: pytest.FixtureRequest) -> Iterator[tuple[str, Scene]]:
+    with scene(request.param) as made:
+        yield request.param, made
+
+
+def test_a_sound_network_does_what_is_predicted_and_all_is_known(stage: tuple[str, Scene]) -> None:
+    _, made = stage
+    wrong, walks = mismatches(made, PACKETS)
+    assert not wrong, "\n".join(wrong)
+    assert not [found.end for found in walks.values() if isinstance(found.end, Unknown)]
+    assert sum(found.delivered for found in walks.values()) > len(PACKETS) // 3
+
+
+@pytest.mark.parametrize("damage", list(damages()), ids=str)
+def test_a_damaged_network_does_what_is_predicted(stage: tuple[str, Scene], damage: Damage) -> None:
+    backend, made = stage
+    if damage.only not in ("", backend):
+        pytest.skip(f"this damage is for {damage.only}")
+    made.run(damage.host, damage.do)
+    try:
+        wrong, walks = mismatches(made, PACKETS)
+    finally:
+        made.run(damage.host, *damage.undo)
+        made.forget()
+    assert not wrong, "\n".join(wrong)
+    assert not [found.end for found in walks.values() if isinstance(found.end, Unknown)]
