@@ -24,8 +24,6 @@ PATIENCE = 5.0
 
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
-    ("grpc.keepalive_time_ms", 10_000),  # a peer that vanished without a word is noticed within 15 seconds
-    ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 200),
@@ -40,13 +38,23 @@ Answer = TypeVar("Answer")
 class Member:
     """One member of the cluster, spoken to from its first use on."""
 
-    def __init__(self, endpoint: str, settings: EtcdSettings) -> None:
+    def __init__(self, endpoint: str, settings: EtcdSettings, patience: float) -> None:
+        """One that vanishes without a word is noticed within three times `patience`, in seconds. With less than 2.5
+        the server takes offence, unless it is told to allow it.
+        """
         self.name = endpoint.rpartition("://")[2].rstrip("/")
+        keepalive = int(patience * 1000)
+        options = (
+            *_OPTIONS,
+            ("grpc.keepalive_time_ms", 2 * keepalive),
+            ("grpc.keepalive_timeout_ms", keepalive),
+            ("grpc.http2.ping_timeout_ms", keepalive),
+        )
         if settings.is_encrypted(endpoint):
             credentials = grpc.ssl_channel_credentials(*settings.pem())
-            self.channel = grpc.aio.secure_channel(self.name, credentials, _OPTIONS)
+            self.channel = grpc.aio.secure_channel(self.name, credentials, options)
         else:
-            self.channel = grpc.aio.insecure_channel(self.name, _OPTIONS)
+            self.channel = grpc.aio.insecure_channel(self.name, options)
         self.kv = stubs.KVStub(self.channel)
         self.lease = stubs.LeaseStub(self.channel)
         self.watch = stubs.WatchStub(self.channel)
@@ -190,7 +198,7 @@ class EtcdClient:
 
     def _member(self) -> Member:
         if self._endpoint not in self._members:
-            self._members[self._endpoint] = Member(self._endpoint, self._settings)
+            self._members[self._endpoint] = Member(self._endpoint, self._settings, self._patience)
         return self._members[self._endpoint]
 
 

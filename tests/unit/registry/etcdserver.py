@@ -67,16 +67,20 @@ class EtcdServer:
     def data(self) -> Path:
         return self.directory / "data"
 
+    @property
+    def peer(self) -> str:
+        """Where it would hear its peers."""
+        return f"http://127.0.0.1:{self._peer_port}"
+
     def start(self) -> None:
         """Returns when it is ready."""
-        peer = f"http://127.0.0.1:{self._peer_port}"
         places = (
             f"--data-dir={self.data}",
             f"--listen-client-urls={self.endpoint}",
             f"--advertise-client-urls={self.endpoint}",
-            f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=default={peer}",
+            f"--listen-peer-urls={self.peer}",
+            f"--initial-advertise-peer-urls={self.peer}",
+            f"--initial-cluster=default={self.peer}",
         )
         ready = self.directory / "ready"
         ready.unlink(missing_ok=True)
@@ -116,7 +120,9 @@ class EtcdServer:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """It runs, and does nothing."""
+        assert self._process is not None
         self.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
         try:
             yield
         finally:
