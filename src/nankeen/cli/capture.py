@@ -148,7 +148,7 @@ def _opened(path: str | None) -> Iterator[BinaryIO | None]:
         return
     with ExitStack() as stack:
         try:
-            file = stack.enter_context(Path(str(path)).open("wb"))
+            file = stack.enter_context(Path(str(path)).open("wb", buffering=0))
         except OSError as error:
             raise InputError(f"cannot be written: {error.strerror}", where=str(path)) from error
         yield file

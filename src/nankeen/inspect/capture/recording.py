@@ -17,7 +17,10 @@ class Recording:
     """A section of a file, with an interface for each point."""
 
     def __init__(self, file: BinaryIO, points: Sequence[Point], taps: Sequence[Tap], words: str = "") -> None:
-        """Begins it; `words` are the filter's. Raises `KernelError` where the file cannot be written."""
+        """Begins it; `words` are the filter's. Raises `KernelError` where the file cannot be written.
+
+        A file without a buffer is best: it has nothing to write when it is closed after an error.
+        """
         self._file, self._taps = file, taps
         interfaces = [
             pcapng.Interface(point.name, tap.link, _place(point), words)
@@ -36,13 +39,17 @@ class Recording:
 
     def _put(self, data: bytes) -> None:
         try:
-            self._file.write(data)
+            left = memoryview(data)
+            while left:
+                left = left[self._file.write(left) :]
             self._file.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
             problem = f"cannot be written: {error.strerror}"
-            raise KernelError(problem, where=str(self._file.name), errno=error.errno or 0) from error
+            raise KernelError(
+                problem, where=str(getattr(self._file, "name", "the file")), errno=error.errno or 0
+            ) from error
 
 
 def _place(point: Point) -> str:
