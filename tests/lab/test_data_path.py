@@ -6,8 +6,12 @@ import asyncio
 import os
 import re
 import signal
+import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +22,10 @@ from tests.lab.standing import network, standing, undisturbed
 
 if TYPE_CHECKING:
     from tests.lab.standing import Standing
+
+SOURCE = Path(__file__).parents[2] / "src"
+ORDINARY = 61235
+"""A user ID that nobody has."""
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +80,27 @@ async def test_it_is_the_only_one_of_its_node_and_in_no_session_of_the_agents(la
     first, second = await carrying(lab, "node1"), await carrying(lab, "node2")
     assert first != second
     assert os.getsid(first) == first
+
+
+def test_an_ordinary_users_lab_has_one_too(tmp_path: Path) -> None:
+    """Where /dev/net/tun is everybody's, as udev makes it: here in a mount namespace of the test's own."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become somebody else")
+    device, name = tmp_path / "tun", f"udp-{os.getpid()}"
+    os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(10, 200))
+    device.chmod(0o666)
+    nankeen = f"{sys.executable} -m nankeen"
+    script = f"""
+        mount --bind {device} /dev/net/tun && exec setpriv --reuid={ORDINARY} --regid={ORDINARY} --clear-groups sh -c '
+            {nankeen} lab up --name {name} --backend udp --nodes 2 --family dual && {nankeen} verify --name {name}
+            status=$?; {nankeen} lab down --name {name}; exit $status'
+    """
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)}, cwd="/", check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The pod network model holds" in done.stdout
 
 
 def test_the_packet_filter_lets_only_peers_send_to_it(lab: Standing) -> None:

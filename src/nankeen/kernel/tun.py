@@ -21,6 +21,10 @@ CONTROL = "/dev/net/tun"
 _TUNSETIFF, _TUNSETPERSIST = 0x4004_54CA, 0x4004_54CB
 _IFF_TUN, _IFF_MULTI_QUEUE, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_TUN_EXCL = 0x0001, 0x0100, 0x1000, 0x4000, 0x8000
 _IFREQ = struct.Struct("=16sH22x")
+_REMEDIES = {
+    errno.EACCES: "let everybody open it, as distributions do (mode 0666): who may make devices is asked later",
+    errno.EPERM: "allow it to the container's devices",
+}
 
 
 def obstacle() -> str | None:
@@ -28,8 +32,8 @@ def obstacle() -> str | None:
     try:
         os.close(os.open(CONTROL, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
-        remedy = "load the module `tun`, give a container the device, or choose another backend"
-        return f"{CONTROL} cannot be opened ({error.strerror}): {remedy}"
+        remedy = _REMEDIES.get(error.errno or 0, "load the module `tun`, or give a container the device")
+        return f"{CONTROL} cannot be opened ({error.strerror}): {remedy}, or choose another backend"
     return None
 
 
