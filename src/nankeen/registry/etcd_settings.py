@@ -11,6 +11,7 @@ refused.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,9 @@ ENDPOINTS = ("http://127.0.0.1:4001", "http://127.0.0.1:2379")
 """Flannel's."""
 PASSWORD_VARIABLE = "ETCD_PASSWORD"  # noqa: S105  (its name, not a password)
 """The environment variable with the password, for an address that names only the user: addresses are seen by others."""
+_ENDPOINT = r"(?:https?://)?[^/?,]*"
+_ADDRESS = re.compile(rf"({_ENDPOINT}(?:,{_ENDPOINT})*)(/[^?]*)?(?:\?(.*))?", re.DOTALL)
+_PORT = re.compile(r"[0-9]{1,5}")
 _SCHEMES = ("http", "https")
 _FILES = ("keyfile", "certfile", "cafile")
 
@@ -76,14 +80,18 @@ class EtcdSettings:
 
 def parse(rest: str, environment: Mapping[str, str] = os.environ) -> EtcdSettings:
     """The settings in an address, by what follows `etcd://`. Raises `InputError`."""
-    place, _, query = rest.partition("?")
-    hosts, _, prefix = place.partition("/")
-    options = _options(query)
+    address = _ADDRESS.fullmatch(rest)
+    if address is None:
+        raise InputError(
+            f"{rest!r} is no address of etcd", remedy="write it as etcd://10.0.0.1:2379/coreos.com/network"
+        )
+    hosts, prefix, query = address.groups()
+    options = _options(query or "")
     files = {name: Path(options[name]) for name in _FILES if options.get(name)}
     username = options.get("username", "")
     return EtcdSettings(
         endpoints=tuple(host for host in hosts.split(",") if host),
-        prefix=f"/{prefix}" if prefix else PREFIX,
+        prefix=prefix or PREFIX,
         username=username,
         password=environment.get(PASSWORD_VARIABLE, "") if username else "",
         **files,
@@ -101,7 +109,7 @@ def _options(query: str) -> dict[str, str]:
 def _check_endpoint(endpoint: str) -> None:
     scheme, separator, place = endpoint.rpartition("://")
     host, _, port = place.rstrip("/").rpartition(":")
-    if (separator and scheme not in _SCHEMES) or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+    if (separator and scheme not in _SCHEMES) or not host or not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
         raise InputError(f"{endpoint!r} is no endpoint of etcd", remedy="write it as http://127.0.0.1:2379")
 
 
