@@ -167,7 +167,7 @@ def parse_config(fields: Fields, *, default_gateway: bool = True) -> PluginConfi
         hairpin=hairpin,
         promiscuous=promiscuous,
         isolated=_flag(fields, "portIsolation"),
-        gateway=default or fields.boolean("isGateway", default=True),
+        gateway=fields.boolean("isGateway", default=True) or default,
         default_gateway=default,
         force_address=_flag(fields, "forceAddress"),
         vlans=_parse_vlans(fields),
