@@ -5,7 +5,6 @@ received it so. Only what segmenting would make of that packet again, to the las
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -63,13 +62,17 @@ class Joiner:
             self._memory[length : count * stride] = bytes(stride - last)
         words = rows.words[:count] & rows.compared
         _complete(words[-1], rows, (count - 1) * stride, last)
-        wrong = _wrong(rows, count, last)
-        same = (words[1:] - words[:-1]) == rows.step
-        if same.all() and not wrong.any():
-            return list(self._cut((0, count), rows, length))
-        good = ~wrong
-        runs = _runs((same.all(axis=1) & good[1:] & good[:-1]).tolist())
-        return [piece for run in runs for piece in self._cut(run, rows, length)]
+        steps = words[1:] - words[:-1]
+        sums = rows.sums(count)
+        if last < stride:
+            sums[-1] += 65535 - turned(stride - last)
+        sums %= _FOLD
+        checksums = rows.checksums[:count].tobytes()
+        if rows.is_one_flow(steps, sums) and rows.never not in checksums:
+            return self._cut((0, count), rows, length)
+        good = (sums == rows.folded) & (np.frombuffer(checksums, np.uint16) != int.from_bytes(rows.never))
+        joint = (steps == rows.step).all(axis=1) & good[1:] & good[:-1]
+        return [piece for run in _runs(joint.tolist()) for piece in self._cut(run, rows, length)]
 
     def packet(self, piece: Piece, length: int) -> tuple[bytes, memoryview]:
         """The packet of a piece of the last train that has more than one segment: its header, with what the kernel is
@@ -98,18 +101,16 @@ class Joiner:
             self._rows = self._cache.of(shape)
         return self._rows
 
-    def _cut(self, run: Piece, rows: Rows, length: int) -> Iterator[Piece]:
+    def _cut(self, run: Piece, rows: Rows, length: int) -> list[Piece]:
         """The packets that a run of segments makes, none of which is too large."""
         first, count = run
         if count == 1 or not self._can_begin(first * rows.stride, rows.shape):
-            yield from ((row, 1) for row in range(first, first + count))
-            return
-        most = (LARGEST_PACKET - rows.header) // rows.size
+            return [(row, 1) for row in range(first, first + count)]
         octets = min(length, (first + count) * rows.stride) - first * rows.stride
         if octets - (count - 1) * rows.header <= LARGEST_PACKET:
-            most = count
-        for at in range(first, first + count, most):
-            yield at, min(most, first + count - at)
+            return [run]
+        end, most = first + count, (LARGEST_PACKET - rows.header) // rows.size
+        return [(at, min(most, end - at)) for at in range(first, end, most)]
 
     def _can_begin(self, at: int, shape: Shape) -> bool:
         """Whether the segment there is whole and plain: the others of its run are as it is."""
@@ -152,18 +153,6 @@ def _complete(words: NDArray[np.uint32], rows: Rows, at: int, length: int) -> No
         words[word] &= _NO_ENDS
     elif shorter:
         words[word] = int(words[word]) + (shorter << 16) & _ALL
-
-
-def _wrong(rows: Rows, count: int, last: int) -> NDArray[np.bool_]:
-    """Which of the segments have a checksum that segmenting would not write."""
-    sums = rows.sums(count)
-    sums += np.uint32(rows.pseudo)
-    if last < rows.stride:
-        sums[-1] += 65535 - turned(rows.stride - last)
-    sums %= _FOLD
-    wrong: NDArray[np.bool_] = rows.checksums[:count] == (0xFFFF if rows.is_tcp else 0)
-    wrong |= sums != 0
-    return wrong
 
 
 def _runs(joint: list[bool]) -> list[Piece]:
