@@ -166,7 +166,9 @@ def _ends(pod: LabPod) -> list[End]:
 
 
 @contextmanager
-def standing(network: dict[str, Any], members: dict[str, Any] | None = None, *cables: str) -> Iterator[Standing]:
+def standing(
+    network: dict[str, Any], members: dict[str, Any] | None = None, *cables: str, registry: str = "sqlite"
+) -> Iterator[Standing]:
     """A lab with that network configuration, taken down afterwards: two nodes with a pod each on one switch, or these
     members, and cables such as `node1:eth0 sw1:port1`.
     """
@@ -177,7 +179,7 @@ def standing(network: dict[str, Any], members: dict[str, Any] | None = None, *ca
     if cables:
         topology["links"] = [{"endpoints": cable.split()} for cable in cables]
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        json.dump({"name": name, "topology": topology, "network": network}, file)
+        json.dump({"name": name, "topology": topology, "network": network, "registry": registry}, file)
         file.flush()
         try:
             run("lab", "up", file.name)
@@ -195,7 +197,7 @@ def pair(first: int = 1) -> dict[str, Any]:
 
 def _opened(name: str) -> Iterator[Standing]:
     lab = find_lab(name)
-    registry = SqliteRegistry(lab.directory / places.REGISTRY)
+    registry = SqliteRegistry(lab.directory / places.REGISTRY)  # there is no such file where the lab has an etcd
     try:
         yield Standing(lab, registry)
     finally:

@@ -26,7 +26,6 @@ _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.max_receive_message_length", 256 << 20),
     ("grpc.use_local_subchannel_pool", 1),
@@ -43,12 +42,13 @@ class Member:
         the server takes offence, unless it is told to allow it.
         """
         self.name = endpoint.rpartition("://")[2].rstrip("/")
-        keepalive = int(patience * 1000)
+        longest = int(patience * 1000)
         options = (
             *_OPTIONS,
-            ("grpc.keepalive_time_ms", 2 * keepalive),
-            ("grpc.keepalive_timeout_ms", keepalive),
-            ("grpc.http2.ping_timeout_ms", keepalive),
+            ("grpc.min_reconnect_backoff_ms", longest),  # how long to try to connect, whatever its name says
+            ("grpc.keepalive_time_ms", 2 * longest),
+            ("grpc.keepalive_timeout_ms", longest),
+            ("grpc.http2.ping_timeout_ms", longest),
         )
         if settings.is_encrypted(endpoint):
             credentials = grpc.ssl_channel_credentials(*settings.pem())

@@ -194,7 +194,7 @@ async def relay(port: int, *, delay: float = 0) -> AsyncIterator[tuple[int, asyn
 
 
 async def test_an_etcd_that_answers_slowly_is_waited_for(own_etcd: Directory) -> None:
-    async with relay(own_etcd.server.port, delay=0.1) as (port, _):
+    async with relay(own_etcd.server.port, delay=0.25) as (port, _):
         registry = own_etcd.client(endpoints=(f"http://127.0.0.1:{port}",))
         lease = await registry.acquire("node1", "vxlan", ONE)
         async with aclosing(registry.watch()) as watch:
