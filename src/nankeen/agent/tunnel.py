@@ -86,8 +86,8 @@ class DataPath:
         self._failures = 0 if time.monotonic() - self._begun > STEADY_SECONDS else self._failures + 1
         if self._client is not None:
             _log.error("the data path ended%s", _last_words(self._log))
-        pause = min(2.0**self._failures / 4, _LONGEST_PAUSE) if self._failures > 1 else 0.0
-        await asyncio.sleep(pause)
+        await asyncio.sleep(_pause(self._failures))
+        self._looked.clear()  # who is called now looks again
 
     def report(self) -> Report | None:
         """What the process has done, asked now; None where there is none, or it does not answer at once."""
@@ -178,6 +178,11 @@ class DataPath:
             _log.info("ending the data path, process %d", client.pid)
             await ending.end(client)
         self._reap()
+
+
+def _pause(failures: int) -> float:
+    """Seconds before another attempt, after so many that failed soon one after the other."""
+    return min(2.0**failures / 4, _LONGEST_PAUSE) if failures > 1 else 0.0
 
 
 def _settings(desired: State) -> Settings | None:

@@ -26,7 +26,7 @@ from nankeen.tunnel.control import Change, Configure, Request, Settings, decode_
 from tests.unit.agent import stand_in
 
 LINK = Link("flannel0", Tun(), mtu=1472)
-SOCKET = TunnelSocket("flannel0", ip_address("192.168.0.11"), 8285, ip_address("10.244.1.0"))
+SOCKET = TunnelSocket("flannel0", ip_address("192.168.0.11"), 8285, ip_network("10.244.1.0/24"))
 
 
 def peer(number: int, port: int = 8285) -> TunnelPeer:
@@ -190,11 +190,14 @@ async def test_a_process_that_does_not_answer_is_killed_and_replaced(
     keeper.close()
 
 
-async def test_a_process_that_dies_is_started_again(place: Place) -> None:
+async def test_a_process_that_dies_is_started_again_and_that_is_told_once(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
     async with place.kept(desired(peer(2))):
         pid = await place.configured(1)
         os.kill(pid, signal.SIGKILL)
         assert await place.configured(2) != pid
+    assert caplog.text.count("the data path ended") == 1
 
 
 async def test_one_that_cannot_start_says_why_and_is_tried_again(place: Place) -> None:
@@ -207,6 +210,10 @@ async def test_one_that_cannot_start_says_why_and_is_tried_again(place: Place) -
     await keeper.converge(desired(peer(2)))
     assert len(place.told()) == 1
     keeper.close()
+
+
+def test_the_pauses_grow_to_half_a_minute_but_the_first_attempt_is_made_at_once() -> None:
+    assert [tunnel._pause(failures) for failures in (0, 1, 2, 3, 4, 50)] == [0, 0, 1, 2, 4, 30]
 
 
 async def test_what_a_process_refuses_is_told_and_tried_again_in_whole(place: Place) -> None:
