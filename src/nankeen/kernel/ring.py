@@ -45,6 +45,9 @@ class Direction(Enum):
     OUT = "out"
 
 
+_IN, _OUT = Direction.IN, Direction.OUT
+
+
 class Frame(NamedTuple):
     """A captured frame. A tuple, because they come by the ten thousand a second."""
 
@@ -98,14 +101,14 @@ class Ring:
 
     def _frames(self, at: int, count: int) -> Iterator[Frame]:
         ring, device = self._map, self._device
-        unpack, incoming, outgoing = _FRAME_HEADER.unpack_from, Direction.IN, Direction.OUT
+        unpack, make = _FRAME_HEADER.unpack_from, Frame._make
         for _ in range(count):
             following, seconds, nanoseconds, snap, length, status, mac, tag, tag_type, kind = unpack(ring, at)
             data = ring[at + mac : at + mac + snap]
             if status & _VLAN_VALID:
                 data, length = _with_tag(data, tag, tag_type if status & _VLAN_TPID_VALID else 0x8100), length + 4
-            direction = outgoing if kind == _OUTGOING else incoming
-            yield Frame(seconds * 1_000_000_000 + nanoseconds, device, direction, data, length)
+            direction = _OUT if kind == _OUTGOING else _IN
+            yield make((seconds * 1_000_000_000 + nanoseconds, device, direction, data, length))
             at += following
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import NamedTuple
 
 from nankeen.kernel.ring import RETIRE, Frame
@@ -60,9 +61,5 @@ class Order:
         return not self._held
 
 
-def _time(captured: Captured) -> int:
-    return captured.time
-
-
-def _time_and_point(captured: Captured) -> tuple[int, int]:
-    return captured.time, captured.point
+_time = itemgetter(0)
+_time_and_point = itemgetter(0, 1)

@@ -28,9 +28,11 @@ _FLAGS = 2
 _DROPPED = 5
 _NANOSECONDS = b"\x09"
 _DIRECTIONS = {Direction.IN: 1, Direction.OUT: 2}
-_PACKET_HEAD = struct.Struct("=IIIII")
+_PACKET_HEAD = struct.Struct("=7I")
 _FRAME = struct.Struct("=II")
-_FLAG_OPTION = struct.Struct("=HHIHH")
+_PADDING = (b"", bytes(1), bytes(2), bytes(3))
+_FLAGS_OF = {way: struct.pack("=HHIHH", _FLAGS, 4, bits, 0, 0) for way, bits in _DIRECTIONS.items()}
+"""The options of a packet that only has its direction, with their end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +56,13 @@ def head(interfaces: Sequence[Interface], comment: str = "") -> bytes:
 
 def packet(interface: int, frame: Frame, comment: str = "") -> bytes:
     """A frame with its time in nanoseconds, its direction, and a comment where there is one."""
-    data, time = frame.data, frame.time
-    padding = -len(data) % 4
-    written = [_PACKET_HEAD.pack(interface, time >> 32, time & 0xFFFF_FFFF, len(data), frame.length), data]
-    written += [bytes(padding)] if padding else []
-    if comment:
-        text = comment.encode()
-        written += [struct.pack("=HH", _COMMENT, len(text)), text, bytes(-len(text) % 4)]
-    written.append(_FLAG_OPTION.pack(_FLAGS, 4, _DIRECTIONS[frame.direction], 0, 0))
-    return _block(_PACKET, b"".join(written))
+    time, _, direction, data, length = frame
+    options = (_options([(_COMMENT, comment.encode())])[:-4] if comment else b"") + _FLAGS_OF[direction]
+    kept = len(data)
+    padding = -kept % 4
+    whole = _PACKET_HEAD.size + kept + padding + len(options) + 4
+    head = _PACKET_HEAD.pack(_PACKET, whole, interface, time >> 32, time & 0xFFFF_FFFF, kept, length)
+    return b"".join((head, data, _PADDING[padding], options, whole.to_bytes(4, sys.byteorder)))
 
 
 def statistics(interface: int, time: int, dropped: int) -> bytes:
