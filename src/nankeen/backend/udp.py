@@ -93,7 +93,7 @@ class UdpBackend:
         yield Sysctl(f"net/ipv6/conf/{DEVICE}/addr_gen_mode", _NO_LINK_LOCAL)
         for subnet in node.subnets:
             yield Address(DEVICE, _alone(subnet))
-            yield TunnelSocket(DEVICE, _local(node, family_of(subnet)), self.port, subnet.network_address)
+            yield TunnelSocket(DEVICE, _local(node, family_of(subnet)), self.port, subnet)
         leased = {family_of(subnet) for subnet in node.subnets}
         for network in node.networks:
             if family_of(network) in leased:

@@ -20,8 +20,13 @@ class TunnelSocket:
     """The underlay's own address: it is bound to."""
     port: int
     """UDP port that it is bound to."""
-    address: IPAddress
-    """The device's own address: what errors about pods' packets come from (RFC 792, RFC 4443)."""
+    subnet: IPNetwork
+    """The node's own: no peer sends from there."""
+
+    @property
+    def address(self) -> IPAddress:
+        """The device's own address: what errors about pods' packets come from (RFC 792, RFC 4443)."""
+        return self.subnet.network_address
 
     @property
     def identity(self) -> tuple[Hashable, ...]:
@@ -31,7 +36,7 @@ class TunnelSocket:
         return self == observed
 
     def __str__(self) -> str:
-        return f"udp {self.device} local {_endpoint(self.local, self.port)} address {self.address}"
+        return f"udp {self.device} local {_endpoint(self.local, self.port)} subnet {self.subnet}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """How the data path process is told what it shall do, and asked what it has done: one JSON document a line.
 
-    {"do": "configure", "device": "flannel0", "mtu": 1472, "sockets": [[LOCAL, PORT, ADDRESS]], "peers": [PEER, …]}
+    {"do": "configure", "device": "flannel0", "mtu": 1472, "sockets": [[LOCAL, PORT, SUBNET]], "peers": [PEER, …]}
     {"do": "change", "device": "flannel0", "added": [PEER, …], "removed": [SUBNET, …]}
     {"do": "report"}
     {"do": "stop"}
@@ -146,7 +146,7 @@ def encode_request(request: Request) -> bytes:
     """One line."""
     match request:
         case Configure(settings):
-            sockets = [_Socket(str(item.local), item.port, str(item.address)) for item in settings.sockets]
+            sockets = [_Socket(str(item.local), item.port, str(item.subnet)) for item in settings.sockets]
             return _line(_Configure(settings.device, settings.mtu, sockets, _peers(settings.peers)))
         case Change(device, added, removed):
             return _line(_Change(device, _peers(added), [str(subnet) for subnet in removed]))
@@ -195,13 +195,13 @@ _Node = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
 class _Socket(msgspec.Struct, frozen=True, array_like=True):
     local: str
     port: _Port
-    address: str
+    subnet: str
 
     def value(self, device: str) -> TunnelSocket:
-        local, address = _address(self.local), _address(self.address)
-        if local.version != address.version:
-            _refuse(f"a socket at {local} for {address}")
-        return TunnelSocket(device, local, self.port, address)
+        local, subnet = _address(self.local), _network(self.subnet)
+        if local.version != subnet.version:
+            _refuse(f"a socket at {local} for {subnet}")
+        return TunnelSocket(device, local, self.port, subnet)
 
 
 class _Peer(msgspec.Struct, frozen=True, array_like=True):

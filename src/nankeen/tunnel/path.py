@@ -24,7 +24,7 @@ class DataPath:
         self.settings = settings
         self.handlers: dict[int, Callable[[], None]] = {}
         """What to call, by descriptor."""
-        self._peers = PeerTable()
+        self._peers = PeerTable(item.subnet for item in settings.sockets)
         self._drops: Counter[str] = Counter()
         self._underlays: dict[int, Underlay] = {}
         with ExitStack() as opened:

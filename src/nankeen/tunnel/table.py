@@ -37,7 +37,9 @@ class PeerTable:
     all, because what was found is remembered.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own: Iterable[IPNetwork] = ()) -> None:
+        """`own` are the node's own subnets, one of each family at most."""
+        self._own = {subnet.version: subnet for subnet in own}
         self._subnets: dict[IPNetwork, Peer] = {}
         self._prefixes: dict[int, list[tuple[int, dict[int, Peer]]]] = {}
         """By version: for each length, longest first, the bits to drop and who has what is left."""
@@ -67,7 +69,7 @@ class PeerTable:
 
     def admit(self, host: str, addresses: bytes) -> Peer | str:
         """Whose packet this is, which came from an outer address, with its inner source and destination; or why it is
-        not let in. An inner source that no peer has is let in by any of them: it comes from outside the pod network.
+        not let in. An inner source that no node has is let in by any peer: it comes from outside the pod network.
         """
         key = host, addresses
         try:
@@ -126,12 +128,18 @@ class PeerTable:
         peer = self._by_destination[destination] = self._find(destination)
         return peer
 
+    def _is_own(self, address: bytes) -> bool:
+        subnet = self._own.get(4 if len(address) == 4 else 6)
+        return subnet is not None and int.from_bytes(address) & int(subnet.netmask) == int(subnet.network_address)
+
     def _judge(self, host: str, addresses: bytes) -> Peer | str:
         if host not in self._hosts:
             return "from an unknown peer"
         half = len(addresses) // 2
         if self._find(addresses[half:]) is not None:
             return "for another node"
+        if self._is_own(addresses[:half]):
+            return "with a source of this node"
         owner = self._find(addresses[:half])
         if owner is None:
             return next(iter(self.at(host)))

@@ -81,7 +81,7 @@ async def test_the_data_path_receives_before_it_is_wanted_to_and_goes_on_until_s
     monkeypatch.setattr(DataPath, "converge", converge)
     all_of_them = Companions(Mock(NetlinkSocket), Places(), data_path())
     keeping = asyncio.create_task(all_of_them.keep())
-    ahead = State([TunnelSocket("flannel0", ip_address("192.168.0.11"), 8285, ip_address("10.244.1.0"))])
+    ahead = State([TunnelSocket("flannel0", ip_address("192.168.0.11"), 8285, ip_network("10.244.1.0/24"))])
     await all_of_them.receive(ahead)
     all_of_them.audit()
     await all_of_them.settled()

@@ -34,9 +34,9 @@ def test_a_node_alone_has_a_device_for_both_families_and_the_way_to_all_pods() -
         "net/ipv6/conf/flannel0/accept_ra = 0",
         "net/ipv6/conf/flannel0/addr_gen_mode = 1",
         "inet 10.5.1.0/32 dev flannel0",
-        "udp flannel0 local 10.99.0.1:8285 address 10.5.1.0",
+        "udp flannel0 local 10.99.0.1:8285 subnet 10.5.1.0/24",
         "inet6 fc00:5:0:1::/128 dev flannel0",
-        "udp flannel0 local [fd99::1]:8285 address fc00:5:0:1::",
+        "udp flannel0 local [fd99::1]:8285 subnet fc00:5:0:1::/64",
         "10.5.0.0/16 dev flannel0",
         "fc00:5::/48 dev flannel0 metric 1024",
     ]

@@ -126,7 +126,7 @@ def test_the_story_ends_where_a_table_has_no_line(without: type[Object], title: 
 
 def through_udp(*peers: Object) -> Journey:
     tun = Link("flannel0", Tun(), 1472)
-    socket = TunnelSocket("flannel0", ip_address("192.168.0.11"), 8285, ip_address("10.244.1.0"))
+    socket = TunnelSocket("flannel0", ip_address("192.168.0.11"), 8285, ip_network("10.244.1.0/24"))
     node = State([tun, socket, *peers, route("10.244.0.0/16", "flannel0")])
     return replace(journey(), node=Host("node1", node))
 

@@ -24,8 +24,8 @@ from nankeen.tunnel.control import (
     encode_request,
 )
 
-SOCKET = TunnelSocket("flannel0", ip_address("192.168.0.11"), 8285, ip_address("10.244.1.0"))
-SOCKET_IPV6 = TunnelSocket("flannel0", ip_address("fd00::11"), 8285, ip_address("fd10:0:0:1::"))
+SOCKET = TunnelSocket("flannel0", ip_address("192.168.0.11"), 8285, ip_network("10.244.1.0/24"))
+SOCKET_IPV6 = TunnelSocket("flannel0", ip_address("fd00::11"), 8285, ip_network("fd10:0:0:1::/64"))
 PEER = TunnelPeer("flannel0", ip_network("10.244.2.0/24"), ip_address("192.168.0.12"), 8285, "node2")
 PEER_IPV6 = TunnelPeer("flannel0", ip_network("fd10:0:0:2::/64"), ip_address("fd00::12"), 8285, "node2")
 LINK = Link("flannel0", Tun(), mtu=1452)
@@ -98,8 +98,9 @@ def test_whatever_is_said_the_data_path_only_refuses_it(line: bytes) -> None:
         CONFIGURE | {"device": "../eth0"},
         CONFIGURE | {"device": "a-name-that-is-too-long"},
         CONFIGURE | {"mtu": 67},
-        CONFIGURE | {"sockets": [["192.168.0.11", 8285, "fd10::1"]]},
-        CONFIGURE | {"sockets": [["192.168.0.11", 8285, "10.0.0.1"], ["192.168.0.12", 8286, "10.0.0.2"]]},
+        CONFIGURE | {"sockets": [["192.168.0.11", 8285, "fd10::/64"]]},
+        CONFIGURE | {"sockets": [["192.168.0.11", 8285, "10.244.1.0"]]},
+        CONFIGURE | {"sockets": [["192.168.0.11", 8285, "10.0.1.0/24"], ["192.168.0.12", 8286, "10.0.2.0/24"]]},
         CONFIGURE | {"peers": [["10.244.2.0/24", "192.168.0.12", 0, "node2"]]},
         CONFIGURE | {"peers": [["10.244.2.0/24", "192.168.0.12", 8285, ""]]},
         CONFIGURE | {"peers": [["10.244.2.1/24", "192.168.0.12", 8285, "node2"]]},
@@ -129,5 +130,5 @@ def test_a_device_that_is_not_desired_needs_nothing() -> None:
 
 
 def test_the_objects_of_a_tunnel_read_as_lines() -> None:
-    assert str(SOCKET) == "udp flannel0 local 192.168.0.11:8285 address 10.244.1.0"
+    assert str(SOCKET) == "udp flannel0 local 192.168.0.11:8285 subnet 10.244.1.0/24"
     assert str(PEER_IPV6) == "udp flannel0 fd10:0:0:2::/64 to [fd00::12]:8285 node node2"

@@ -17,7 +17,7 @@ from nankeen.tunnel.control import Answer, Ask, Change, Configure, Counters, Don
 from nankeen.tunnel.listener import Listener
 
 PEER = TunnelPeer("flannel0", ip_network("10.244.2.0/24"), ip_address("192.168.0.12"), 8285, "node2")
-SOCKET = TunnelSocket("flannel0", ip_address("192.168.0.11"), 8285, ip_address("10.244.1.0"))
+SOCKET = TunnelSocket("flannel0", ip_address("192.168.0.11"), 8285, ip_network("10.244.1.0/24"))
 MANY = tuple(
     TunnelPeer("flannel0", ip_network((0x0A00_0000 + (i << 8), 24)), ip_address(0xC0A8_0000 + i), 8285, f"node{i}")
     for i in range(5_000)
