@@ -35,6 +35,7 @@ from nankeen.model.state import (
     Veth,
 )
 from nankeen.model.xfrm import REQID, XfrmPolicy
+from nankeen.pods import podfilter
 from nankeen.pods.network import BRIDGE
 
 _DEVICES = (
@@ -46,7 +47,10 @@ _DEVICES = (
     (re.compile(r"bwp[0-9a-f]{12}"), "ifb"),
 )
 """The names of flannel's devices, of the bridge plugin's and the bandwidth plugin's, and the kind of each."""
-_TABLES = frozenset({NftTable("inet", TABLE), NftTable("ip", "flannel-ipv4"), NftTable("ip6", "flannel-ipv6")})
+_TABLES = frozenset({
+    NftTable("inet", TABLE), NftTable("inet", podfilter.TABLE), NftTable("bridge", podfilter.TABLE),
+    NftTable("ip", "flannel-ipv4"), NftTable("ip6", "flannel-ipv6"),
+})  # fmt: skip
 _SHARED_TABLES = frozenset({
     NftTable("ip", "cni_hostport"), NftTable("ip6", "cni_hostport"), NftTable("inet", "cni_plugins_masquerade")
 })  # fmt: skip

@@ -145,7 +145,12 @@ class Follower:
         status.write_atomically(settings.subnet_file, text)
         if settings.cni:
             self._means.plugin.ready(PodNetwork(node.subnets, fabric.mtu, node.networks))
-            install.install_executable(settings.cni_bin_dir, socket=str(settings.socket))
+            install.install_executable(
+                settings.cni_bin_dir,
+                socket=str(settings.socket),
+                status=str(settings.status_file),
+                as_flannel=settings.cni_as_flannel,
+            )
             install.install_conflist(settings.cni_conf_dir)
         else:
             self._means.plugin.not_ready("the agent was started without CNI")

@@ -18,6 +18,7 @@ from nankeen.agent.reconcile import Reconciler
 from nankeen.agent.settings import Settings
 from nankeen.agent.status import Status
 from nankeen.agent.tunnel import DataPath
+from nankeen.cni import install
 from nankeen.kernel.companion import Places
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.model.diff import NOTHING, Claim
@@ -108,4 +109,13 @@ class Means:
         if printable(str(error)) != self.status.reason:
             _log.error("no %s: %s", what, error)
             self.plugin.not_ready(str(error))
+            if self.settings.cni:
+                self._withdraw()
             self.tell(ready=False, reason=printable(str(error)))
+
+    def _withdraw(self) -> None:
+        """Takes the CNI configuration away: a runtime that asks nobody for the STATUS starts no pods meanwhile."""
+        try:
+            install.remove_conflist(self.settings.cni_conf_dir)
+        except OSError as failure:
+            _log.error("the CNI configuration stays: %s", failure)

@@ -27,7 +27,11 @@ from nankeen.tunnel import control
 _CONFLISTS = ("10-flannel.conflist", install.CONFLIST)
 _PLUGINS = {"flannel", install.EXECUTABLE}
 _MARKS = {
-    "flannel": (b"github.com/flannel-io/cni-plugin", b"github.com/containernetworking/plugins/plugins/meta/flannel"),
+    "flannel": (
+        b"github.com/flannel-io/cni-plugin",
+        b"github.com/containernetworking/plugins/plugins/meta/flannel",
+        b"the nankeen agent",  # in flannel's place
+    ),
     install.EXECUTABLE: (b"the nankeen agent",),
 }
 """What an executable of that name has in it: of flannel's plugin, the Go module, before and since it has its own."""

@@ -37,6 +37,7 @@ def own_flags() -> list[Flag]:
         ),
         _flag("cni", "Make the pods' bridge, and answer the container runtime.", type=Boolean(), default=True),
         _path("socket", "For the CNI executable.", SOCKET),
+        _flag("cni-as-flannel", "Install that in the place of flannel's plugin, too.", type=Boolean(), default=False),
         _path("cni-bin-dir", "Where that is installed.", defaults.CNI_BIN_DIR),
         _path("cni-conf-dir", "For its configuration.", defaults.CNI_CONF_DIR),
         _path("cni-data-dir", "Pods' addresses.", defaults.CNI_DATA_DIR),
@@ -72,7 +73,7 @@ def start(context: click.Context, values: Mapping[str, Any], default: EtcdSettin
     return run(settings)
 
 
-_SAME = ("cni", "socket", "cni_bin_dir", "cni_conf_dir", "cni_data_dir", "status_file", "lease_file")
+_SAME = ("cni", "cni_as_flannel", "socket", "cni_bin_dir", "cni_conf_dir", "cni_data_dir", "status_file", "lease_file")
 
 
 def _registry(context: click.Context, values: Mapping[str, Any], default: EtcdSettings | None) -> str | EtcdSettings:

@@ -130,7 +130,7 @@ def script(firewall: Firewall) -> str:
     return "\n".join([f"add {_NAME}", f"delete {_NAME}", str(firewall.table), *fillings]) + "\n"
 
 
-_FAMILIES = {nftables.IPV4: "ip", nftables.INET: "inet", nftables.IPV6: "ip6"}
+_FAMILIES = {nftables.IPV4: "ip", nftables.INET: "inet", nftables.IPV6: "ip6", nftables.BRIDGE: "bridge"}
 
 
 def _listed(addresses: Iterable[IPAddress]) -> str:

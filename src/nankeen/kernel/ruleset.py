@@ -16,14 +16,14 @@ from nankeen.kernel.netlink.nftables import FoundChain, FoundTable
 from nankeen.kernel.nftables import remove_table
 from nankeen.model.address import Family
 
-_FAMILIES = {"ip": nftables.IPV4, "inet": nftables.INET, "ip6": nftables.IPV6}
+_FAMILIES = {"ip": nftables.IPV4, "inet": nftables.INET, "ip6": nftables.IPV6, "bridge": nftables.BRIDGE}
 _NAMES = {number: name for name, number in _FAMILIES.items()}
 _IPTABLES = ("filter", "nat")
 
 
 @dataclass(frozen=True, slots=True)
 class NftTable:
-    """A table of nftables, by its family (`ip`, `ip6` or `inet`) and name."""
+    """A table of nftables, by its family (`ip`, `ip6`, `inet` or `bridge`) and name."""
 
     family: str
     name: str
@@ -53,7 +53,7 @@ class Ruleset(Iptables):
         super().__init__(NetfilterSocket(namespace), namespace)
 
     def tables(self) -> tuple[NftTable, ...]:
-        """The tables of nftables for IP, those included that its engine of iptables keeps."""
+        """The tables of nftables for IP and bridges, those included that its engine of iptables keeps."""
         found = nftables.of_type(FoundTable, self._socket.dump(nftables.dump_tables()))
         return tuple(NftTable(_NAMES[table.family], table.name) for table in found if table.family in _NAMES)
 
