@@ -269,7 +269,7 @@ def test_a_data_path_that_an_agent_left_is_ended(host: Host) -> None:
     (host.root / "run/nankeen").mkdir(parents=True)
     socket = host.root / "run/nankeen/tunnel.sock"
     host.net.run("ip tuntap add dev flannel0 mode tun multi_queue")
-    program = [sys.executable, "-P", stand_in.__file__, "well", "--socket", str(socket)]
+    program = [sys.executable, "-P", stand_in.__file__, "well", "1", "--socket", str(socket)]
     with subprocess.Popen(program, env=host.environment) as process:
         try:
             with Inotify() as inotify:

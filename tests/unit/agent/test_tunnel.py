@@ -22,7 +22,7 @@ from nankeen.model.state import Link, State, Tun
 from nankeen.model.tunnel import TunnelPeer, TunnelSocket
 from nankeen.tunnel import client as client_module
 from nankeen.tunnel.client import Client
-from nankeen.tunnel.control import Change, Configure, Request, Settings, decode_request
+from nankeen.tunnel.control import VERSION, Change, Configure, Request, Settings, decode_request
 from tests.unit.agent import stand_in
 
 LINK = Link("flannel0", Tun(), mtu=1472)
@@ -52,7 +52,8 @@ class Place:
 
     def behave(self, manner: str) -> None:
         """How the processes behave that are started from now on."""
-        self._monkeypatch.setattr(tunnel, "PROGRAM", (sys.executable, "-P", stand_in.__file__, manner))
+        version = "0.0.1" if manner == "old" else VERSION  # said, as the code may be edited while tests run
+        self._monkeypatch.setattr(tunnel, "PROGRAM", (sys.executable, "-P", stand_in.__file__, manner, version))
 
     def keeper(self) -> DataPath:
         return DataPath(self.netlink, self.socket, self.log)
