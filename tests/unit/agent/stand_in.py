@@ -1,4 +1,4 @@
-"""A data path that carries nothing: it listens, notes what it is told, and misbehaves in the manner that it is asked to.
+"""A data path that carries nothing: it listens, notes what it is told, and misbehaves in the manner that is asked for.
 
 `python stand_in.py MANNER VERSION --socket PATH`; what it was told is in PATH with the suffix `.told`, a line each.
 """
