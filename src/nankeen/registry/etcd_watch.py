@@ -13,6 +13,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from nankeen.model.errors import RegistryError
+from nankeen.model.printable import printable
 from nankeen.registry import Snapshot
 from nankeen.registry.etcd_client import EtcdClient, EtcdWatch
 from nankeen.registry.etcd_layout import Contents
@@ -23,6 +25,10 @@ BURST_INTERVAL = 0.03
 """Least seconds between two snapshots: a change alone comes at once, those of a burst come together."""
 LONGEST_PAUSE = 0.15
 """Most seconds between them: whoever takes long over a snapshot, on a busy machine, is told of more at a time."""
+
+_LONGEST = 200
+"""Characters of a reason that are told."""
+_REMEDY = "give the user's role read below the prefix"
 
 _log = logging.getLogger("nankeen.registry")
 
@@ -42,7 +48,10 @@ class EtcdFollower:
         self._tell_restored(contents.revision)
         self.view.replace(contents)
         async with self.client.watch(self._request()) as news:
-            if not self._is_later(news.opened, written):
+            if not self._goes_on(news.opened):
+                return
+            if news.opened.header.revision < max(written, self.view.contents.revision):
+                await asyncio.sleep(LONGEST_PAUSE)  # it was restored just now, or another member answers, which is late
                 return
             while self.view.contents.revision < written:
                 if not self._fold(await news.read()):
@@ -65,19 +74,24 @@ class EtcdFollower:
 
     def _fold(self, response: rpc.WatchResponse | None) -> bool:
         """Takes what the server told; whether it goes on telling."""
-        if response is None or response.canceled:
-            _log.info("%s has forgotten revision %d: all is read again", self.client.where, self.view.contents.revision)
+        if response is None or not self._goes_on(response):
             return False
         self.view.fold(response)
         return True
 
+    def _goes_on(self, response: rpc.WatchResponse) -> bool:
+        """Whether the server goes on telling; raises `RegistryError` where it will not tell us at all."""
+        if not response.canceled:
+            return True
+        if not response.compact_revision:
+            reason = printable(response.cancel_reason, _LONGEST)
+            raise RegistryError(f"does not let us watch ({reason})", where=self.client.where, remedy=_REMEDY)
+        _log.info("%s has forgotten revision %d: all is read again", self.client.where, self.view.contents.revision)
+        return False
+
     def _request(self) -> rpc.WatchCreateRequest:
         first, end = self.view.layout.everything
         return rpc.WatchCreateRequest(key=first, range_end=end, start_revision=self.view.contents.revision + 1)
-
-    def _is_later(self, opened: rpc.WatchResponse, written: int) -> bool:
-        """Whether the server is where we believe it to be, or further."""
-        return not opened.canceled and opened.header.revision >= max(written, self.view.contents.revision)
 
     def _tell_restored(self, revision: int) -> None:
         before = self.view.contents.revision

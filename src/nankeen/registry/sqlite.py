@@ -11,11 +11,12 @@ from sqlite3 import Connection
 
 from nankeen.model.address import Family, IPNetwork, family_of
 from nankeen.model.errors import ConfigError, InputError, LeaseError, RegistryConflict
-from nankeen.model.lease import LEASE_SECONDS, Endpoint, Lease, Offer, Reach
+from nankeen.model.lease import LEASE_SECONDS, Lease, Offer, Reach
 from nankeen.model.leasevalue import decode, encode, key
-from nankeen.model.netconf import NetworkConfig, Pool
+from nankeen.model.netconf import NetworkConfig
 from nankeen.registry import Snapshot
 from nankeen.registry.allocation import Taken, spans_of_keys
+from nankeen.registry.choice import endpoints, words
 from nankeen.registry.doorbell import Doorbell
 from nankeen.registry.sqlite_faults import unreachable
 from nankeen.registry.sqlite_file import PATIENCE, SqliteFile, create_file
@@ -155,31 +156,15 @@ class SqliteRegistry:
         own, reserved = _leased(table, node), _reserved(table, node)
         self._drop_expired(table)
         taken = _taken_by_others(table, node)
-        endpoints = tuple(
-            Endpoint(self._choose(pool, (*own, *reserved, *previous), taken[pool.family]), _reach(pool, node, reaches))
-            for pool in config.pools
-        )
-        return self._store(table, replace(wanted, endpoints=endpoints), reserved)
-
-    def _choose(self, pool: Pool, wanted: Sequence[IPNetwork], taken: Taken) -> IPNetwork:
-        """The first wanted subnet that fits the pool and is free, else the first free one of the pool."""
-        for subnet in wanted:
-            if pool.admits(subnet) and not taken.overlaps(subnet):
-                return subnet
-        free = taken.first_free(pool)
-        if free is None:
-            raise LeaseError(
-                f"the pool {pool.network} is used up: {taken.within(pool.network)} subnets of it are held",
-                where=str(self._file.path),
-                remedy="release leases of nodes that are gone, or configure a larger network",
-            )
-        return free
+        wishes = (*own, *reserved, *previous)
+        chosen = endpoints(config.pools, node, reaches, wishes, taken, str(self._file.path))
+        return self._store(table, replace(wanted, endpoints=chosen), reserved)
 
     def _renew(self, table: Connection, lease: Lease) -> Lease:
         own = _leased(table, lease.node)
         if own != lease.subnets:
             raise LeaseError(
-                f"the lease of {lease.node} on {_words(lease.subnets)} is lost",
+                f"the lease of {lease.node} on {words(lease.subnets)} is lost",
                 where=str(self._file.path),
                 remedy="acquire one anew",
             )
@@ -189,14 +174,14 @@ class SqliteRegistry:
 
     def _reserve(self, table: Connection, node: str, subnets: Sequence[IPNetwork]) -> None:
         if len({subnet.version for subnet in subnets}) < len(subnets):
-            raise InputError(f"{_words(subnets)} are not one subnet for each family", remedy="name one of each at most")
+            raise InputError(f"{words(subnets)} are not one subnet for each family", remedy="name one of each at most")
         self._drop_expired(table)
         taken = _taken_by_others(table, node)
         for subnet in subnets:
             if taken[family_of(subnet)].overlaps(subnet):
                 holder, held = _holder(table, node, subnet)
                 raise LeaseError(
-                    f"{subnet} cannot be kept for {node}: {holder} holds {_words(held)}",
+                    f"{subnet} cannot be kept for {node}: {holder} holds {words(held)}",
                     where=str(self._file.path),
                     remedy="choose another subnet, or release that one",
                 )
@@ -276,20 +261,6 @@ def _holder(table: Connection, node: str, subnet: IPNetwork) -> tuple[str, tuple
     return next((holder, held) for holder, held in found if any(subnet.overlaps(other) for other in held))
 
 
-def _reach(pool: Pool, node: str, reaches: Sequence[Reach]) -> Reach:
-    for reach in reaches:
-        if family_of(reach.address) is pool.family:
-            return reach
-    raise LeaseError(
-        f"{node} cannot lease a subnet of {pool.network}: it names no {pool.family} address to be reached at",
-        remedy=f"give the node's interface an {pool.family} address, or disable {pool.family} in the configuration",
-    )
-
-
 def _differ(told: Snapshot, snapshot: Snapshot) -> bool:
     """Whether anybody would notice: that the log grew a revision is not worth a word."""
     return (told.config, told.leases, told.rejected) != (snapshot.config, snapshot.leases, snapshot.rejected)
-
-
-def _words(subnets: Sequence[IPNetwork]) -> str:
-    return " and ".join(map(str, subnets)) or "nothing"

@@ -341,3 +341,18 @@ async def test_a_token_that_the_server_has_forgotten_is_asked_for_again(guarded:
 async def test_a_user_where_etcd_has_none_is_no_matter(own_etcd: Directory) -> None:
     registry = own_etcd.client(username="nankeen", password=PASSWORD)
     assert await registry.configuration() == CONFIG
+
+
+async def test_whoever_may_not_watch_is_told_so(own_etcd: Directory) -> None:
+    ctl = own_etcd.server.ctl
+    ctl("user", "add", f"root:{PASSWORD}")
+    ctl("user", "grant-role", "root", "root")
+    registry = own_etcd.client(username="root", password=PASSWORD)
+    await registry.acquire("node1", "vxlan", ONE)  # a watch goes on from here, without another read
+    ctl("user", "add", f"nankeen:{PASSWORD}")
+    ctl("auth", "enable")
+    outsider = own_etcd.client(username="nankeen", password=PASSWORD)
+    outsider._known = registry._known
+    with pytest.raises(RegistryError, match=r"does not let us watch .*denied"):
+        await anext(outsider.watch())
+    own_etcd.server.client_options = [f"--user=root:{PASSWORD}"]
