@@ -177,18 +177,32 @@ class Connection:
     reply: Flow
 
 
+Trail = tuple["Trail", str, str, Consulted, object, Packet, Packet] | None
+"""Hops as they are collected, the last one first: copies of a packet share those before they part."""
+
+
 @dataclass(frozen=True, slots=True)
 class Walk:
     """The way of one packet. Of copies that a bridge or switch makes, the one that comes furthest is told."""
 
     packet: Packet
     """As it was sent."""
-    hops: tuple[Hop, ...]
+    trail: Trail = field(repr=False)
     end: End
     last: Packet
     """As it is at its end."""
     connections: tuple[Connection, ...] = field(default=())
     """What the hosts passed remember of it: what the way of an answer depends on."""
+
+    @property
+    def hops(self) -> tuple[Hop, ...]:
+        """All decisions, in order."""
+        found: list[Hop] = []
+        trail = self.trail
+        while trail is not None:
+            trail, host, device, consulted, entry, before, after = trail
+            found.append(Hop(host, device, consulted, entry, before, after))
+        return tuple(reversed(found))
 
     @property
     def delivered(self) -> bool:

@@ -41,7 +41,7 @@ def send(run: Run, job: Job) -> Outcome:
     source = given or source_for(tables, header.destination, decision)
     if source is None:
         return Dropped(job.host.name, decision.device, Cause.NO_SOURCE, "the host has no address to send from")
-    packet = job.packet.with_ip(replace(header, source=source))
+    packet = job.packet if given is not None else job.packet.with_ip(replace(header, source=source))
     job.note(Consulted.LOCAL if decision.is_local else Consulted.ROUTE, decision.shown, packet, decision.device)
     job.nexthop = decision.gateway
     return job.at(Stage.OUTPUT, "lo" if decision.is_local else decision.device)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import IntEnum, auto
 
-from nankeen.forwarding.hop import Connection, Consulted, End, Flow, Hop
+from nankeen.forwarding.hop import Connection, Consulted, End, Flow, Trail
 from nankeen.forwarding.packet import Packet
 from nankeen.forwarding.tables import Tables
 from nankeen.forwarding.world import Host, World
 from nankeen.model.address import HardwareAddress, IPAddress
 
-Trail = tuple["Trail", Hop] | None
-"""Hops, the last one first: copies of a packet share those before they part."""
 
-
-class Stage(Enum):
+class Stage(IntEnum):
     """Where a packet is in a host's network stack."""
 
     SEND = auto()
@@ -78,7 +75,7 @@ class Job:
         packet = self.packet
         after = packet if after is None else after
         where = self.device if device is None else device
-        self.trail = (self.trail, Hop(self.host.name, where, consulted, entry, packet, after))
+        self.trail = (self.trail, self.host.name, where, consulted, entry, packet, after)
         self.packet = after
 
     def at(self, stage: Stage, device: str | None = None) -> Job:
@@ -115,4 +112,4 @@ class Run:
     """How many questions of neighbours this one was asked for."""
     question: IPAddress | None = None
     """Of a walk that resolves a neighbour: whose address is asked for."""
-    answer: HardwareAddress | None = None
+    answers: set[HardwareAddress] = field(default_factory=set)

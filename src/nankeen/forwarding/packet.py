@@ -7,8 +7,9 @@ version's own name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, IntEnum
+from ipaddress import IPv4Address
 from typing import ClassVar
 
 from nankeen.model.address import HardwareAddress, IPAddress
@@ -76,7 +77,7 @@ class Ip:
 
     @property
     def size(self) -> int:
-        return 20 if self.source.version == 4 else 40
+        return 20 if type(self.source) is IPv4Address else 40
 
     def __str__(self) -> str:
         parts = [f"IPv{self.version} {self.source} → {self.destination}", f"ttl {self.ttl}"]
@@ -236,8 +237,8 @@ class Packet:
 
     def routed(self) -> Packet:
         """The IP packet as a router sends it on: its time to live is one less (RFC 1812 §5.3.1)."""
-        header = self.ip
-        return self.with_ip(replace(header, ttl=header.ttl - 1))
+        was = self.ip
+        return self.with_ip(Ip(was.source, was.destination, was.ttl - 1, was.dont_fragment, was.fragment))
 
     def __str__(self) -> str:
         return " | ".join([*map(str, self.headers), *([f"{self.payload} bytes"] if self.payload else [])])

@@ -83,11 +83,9 @@ def take_in(run: Run, job: Job, sender: HardwareAddress) -> Outcome:
 
 
 def _heard(run: Run, job: Job, who: IPAddress, where: HardwareAddress) -> Outcome:
-    """An answer has come back. Raises `Unpredictable` where several stations claim the address."""
+    """An answer has come back."""
     if who == run.question:
-        if run.answer not in (None, where):
-            raise Unpredictable(f"both {run.answer} and {where} answer for {who}")
-        run.answer = where
+        run.answers.add(where)
     return Delivered(job.host.name, job.device, who)
 
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from nankeen.forwarding import ethernet, ip, resolve, tunnel
-from nankeen.forwarding.hop import Answered, Cause, Connection, Delivered, Dropped, End, Hop, Unknown, Walk
-from nankeen.forwarding.job import Job, Outcome, Run, Stage, Trail
+from nankeen.forwarding.hop import Answered, Cause, Connection, Delivered, Dropped, End, Trail, Unknown, Walk
+from nankeen.forwarding.job import Job, Outcome, Run, Stage
 from nankeen.forwarding.packet import Icmp, IcmpKind, Ip, Packet, Tcp, Udp
 from nankeen.forwarding.tables import Unpredictable
 from nankeen.forwarding.world import Host, Resolution, World
 from nankeen.model.address import HardwareAddress, IPAddress
 from nankeen.model.errors import InputError
 
-_STAGES: dict[Stage, Callable[[Run, Job], Outcome]] = {
+_WORK: dict[Stage, Callable[[Run, Job], Outcome]] = {
     Stage.SEND: ip.send,
     Stage.OUTPUT: ip.output,
     Stage.LEAVE: ip.leave,
@@ -28,6 +28,8 @@ _STAGES: dict[Stage, Callable[[Run, Job], Outcome]] = {
     Stage.RECEIVE: ip.receive,
     Stage.DELIVER: tunnel.deliver,
 }
+_STAGES = (ip.send, *(_WORK[stage] for stage in Stage))
+"""By the stage's number, which counts from 1."""
 _STEPS = 10_000
 """Steps of one walk, of all copies together."""
 _SURELY_NO_LOOP = 100
@@ -47,10 +49,10 @@ def walk(world: World, packet: Packet, at: str | None = None, connections: Itera
     run = Run(world, _resolve, flows)
     if host.state is None:
         end: End = Unknown(host.name, "", f"nothing was observed of {host.name}")
-        return Walk(packet, (), end, packet, tuple(known))
+        return Walk(packet, None, end, packet, tuple(known))
     ends = _follow(run, Job(Stage.SEND, host, "", packet))
-    end, trail, last = min(ends, key=_rank)
-    return Walk(packet, _hops(trail), end, last, (*known, *run.made))
+    end, trail, last = ends[0] if len(ends) == 1 else min(ends, key=_rank)
+    return Walk(packet, trail, end, last, (*known, *run.made))
 
 
 def reply_to(walked: Walk) -> Packet:
@@ -85,34 +87,35 @@ _Found = tuple[End, Trail, Packet]
 
 def _follow(run: Run, first: Job) -> list[_Found]:
     """The ends of all copies of a packet."""
-    jobs = [first]
+    jobs, steps = [first], 0
     ends: list[_Found] = []
     seen: set[tuple[str, str, Packet]] = set()
-    for number in range(_STEPS):
-        if not jobs:
-            return ends
+    while jobs:
         job = jobs.pop()
-        if job.stage is Stage.ARRIVE and number > _SURELY_NO_LOOP:
-            place = (job.host.name, job.device, job.packet)
-            if place in seen:
-                ends.append(
-                    (
-                        Dropped(job.host.name, job.device, Cause.LOOP, "the frame has been here before"),
-                        job.trail,
-                        job.packet,
-                    )
-                )
-                continue
-            seen.add(place)
-        found = _step(run, job)
+        found: Outcome = job
+        while found is job:
+            steps += 1
+            if steps > _STEPS:
+                return [*ends, (Unknown(job.host.name, job.device, f"more than {_STEPS} steps"), job.trail, job.packet)]
+            looped = steps > _SURELY_NO_LOOP and _comes_again(job, seen)
+            found = Dropped(job.host.name, job.device, Cause.LOOP) if looped else _step(run, job)
         if isinstance(found, Job):
             jobs.append(found)
         elif isinstance(found, list):
             jobs += reversed(found)
         else:
             ends.append((found, job.trail, job.packet))
-    ends.append((Unknown(first.host.name, first.device, f"more than {_STEPS} copies of it"), first.trail, first.packet))
     return ends
+
+
+def _comes_again(job: Job, seen: set[tuple[str, str, Packet]]) -> bool:
+    """Whether a frame comes in where it came in before, unchanged."""
+    if job.stage is not Stage.ARRIVE:
+        return False
+    place = (job.host.name, job.device, job.packet)
+    again = place in seen
+    seen.add(place)
+    return again
 
 
 def _step(run: Run, job: Job) -> Outcome:
@@ -146,14 +149,6 @@ def _length(trail: Trail) -> int:
     return length
 
 
-def _hops(trail: Trail) -> tuple[Hop, ...]:
-    found: list[Hop] = []
-    while trail is not None:
-        trail, hop = trail
-        found.append(hop)
-    return tuple(reversed(found))
-
-
 def _resolve(run: Run, job: Job, hop: IPAddress) -> HardwareAddress | None:
     """Asks the neighbours of the job's device. Raises `Unpredictable` where what becomes of the question is not known
     and nobody is known to answer it.
@@ -176,4 +171,6 @@ def _ask(run: Run, job: Job, hop: IPAddress) -> Resolution:
     asked = Run(run.world, _resolve, depth=run.depth + 1, question=hop)
     ends = _follow(asked, first)
     unknown = next((end.detail for end, _, _ in ends if isinstance(end, Unknown)), "")
-    return Resolution(asked.answer, unknown, asked.learned, asked.vteps)
+    if len(asked.answers) > 1:  # which of them comes last is a matter of chance
+        return Resolution(None, f"{' and '.join(sorted(map(str, asked.answers)))} answer for {hop}")
+    return Resolution(next(iter(asked.answers), None), unknown, asked.learned, asked.vteps)

@@ -175,7 +175,6 @@ def _to_the_underlay() -> Iterator[Damage]:
     yield Damage("lan", "link set br0 down", ("link set br0 up", again))
     for flag in ("flood", "bcast_flood", "mcast_flood"):
         yield Damage("lan", f"bridge link set dev to2 {flag} off", (f"bridge link set dev to2 {flag} on",))
-    yield Damage("lan", "bridge link set dev to2 state 4", ("bridge link set dev to2 state 3",))
     yield filtered("lan", "forward", "udp dport 8472 drop")
     yield filtered("node2", "input", "udp dport 8472 drop")
     yield filtered("node1", "output", "udp dport 8472 drop")
