@@ -33,12 +33,14 @@ class Process:
         """Until it is told to stop."""
         while self._running:
             handlers = self._path.handlers if self._path else {}
-            for descriptor, _ in self._poll.poll():
+            for descriptor, events in self._poll.poll():
                 handler = handlers.get(descriptor)
-                if handler is not None:
-                    handler()
-                else:
+                if handler is None:
                     self._serve()
+                elif events & select.EPOLLERR and self._path and self._path.is_dead(descriptor):
+                    self._poll.unregister(descriptor)  # it would be ready for ever, until it is configured anew
+                else:
+                    handler()
 
     def _serve(self) -> None:
         for connection, request in self._listener.ready():

@@ -70,6 +70,10 @@ class DataPath:
         for descriptor in self.handlers:
             poll.register(descriptor, select.EPOLLIN)
 
+    def is_dead(self, descriptor: int) -> bool:
+        """Whether that is the queue of a device that was deleted."""
+        return descriptor == self._queue.fileno() and not self._queue.stands
+
     def close(self) -> None:
         """Gives up its descriptors, also those that are watched."""
         self._opened.close()
