@@ -39,12 +39,12 @@ class Inbound:
         try:
             for _ in range(_READS):
                 came, size, host = underlay.receive(self._octets[length:])
-                if length and not (host == sender and (size == stride or came < stride)):
+                if length and not (host == sender and (size == stride or size == came < stride)):
                     self._deliver(length, stride, sender)
                     self._octets[:came] = self._octets[length : length + came]
                     length = 0
                 if not length:
-                    stride, sender = size, host
+                    stride, sender = size or 1, host  # an empty datagram has no size
                 length += came
                 if came < stride or length % stride or length > _MEMORY - LARGEST_PACKET:
                     self._deliver(length, stride, sender)
@@ -59,7 +59,7 @@ class Inbound:
     def _deliver(self, length: int, stride: int, sender: str) -> None:
         """Hands over a train."""
         if length <= stride or not self._joins:
-            for at in range(0, length, stride):
+            for at in range(0, length or 1, stride):
                 self._deliver_one(at, min(stride, length - at), sender)
             return
         for piece in self._joiner.pieces(length, stride):
