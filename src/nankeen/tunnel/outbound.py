@@ -27,6 +27,10 @@ from nankeen.tunnel.underlay import TooBig, Underlay
 _READS = 64
 """Packets at most that are read before others have their turn."""
 _UDP_CHECKSUM = 6
+_DONT_FRAGMENT = 0x40
+"""In the octet of an IPv4 header that has the flags."""
+_LEAST_MTU = 1280
+"""Of IPv6: octets that every link carries, if need be in fragments of its own (RFC 8200 §5)."""
 _U16 = struct.Struct("!H")
 
 
@@ -162,9 +166,9 @@ class Outbound:
             self._drops[f"no underlay for IPv{version}"] += count
             return
         try:
-            underlay.send(octets, stride, peer.endpoint)
+            self._send_by(underlay, peer, octets, stride)
         except TooBig:
-            self._fit(underlay, peer, octets, stride, count)
+            self._drops["too big"] += count
             return
         except OSError as error:
             self._drops[f"underlay: {os.strerror(error.errno or 0)}"] += count
@@ -172,16 +176,20 @@ class Outbound:
         peer.sent_packets += count
         peer.sent_bytes += len(octets)
 
-    def _fit(self, underlay: Underlay, peer: Peer, octets: memoryview, stride: int, count: int) -> None:
-        """What to do with packets that do not fit the way to their peer: as a router would."""
-        packet = bytes(octets[: min(stride, _QUOTED)])
-        if packet[0] >> 4 == 4 and not packet[6] & 0x40:
-            underlay.send_in_fragments(octets, stride, peer.endpoint)
-            peer.sent_packets += count
-            peer.sent_bytes += len(octets)
-            return
-        self._drops["too big"] += count
-        self._answer(Problem.TOO_BIG, packet, underlay.largest(peer.endpoint))
+    def _send_by(self, underlay: Underlay, peer: Peer, octets: memoryview, stride: int) -> None:
+        """Sends packets, in fragments where they do not fit the way to their peer; their sender is told where they must
+        not be fragmented (RFC 2003 §3.1, RFC 2473 §7). Raises `TooBig` then, and `OSError`.
+        """
+        try:
+            underlay.send(octets, stride, peer.endpoint)
+        except TooBig:
+            is_v4 = octets[0] >> 4 == 4
+            if not octets[6] & _DONT_FRAGMENT if is_v4 else stride <= _LEAST_MTU:
+                underlay.send_in_fragments(octets, stride, peer.endpoint)
+                return
+            mtu = underlay.largest(peer.endpoint)
+            self._answer(Problem.TOO_BIG, bytes(octets[: min(stride, _QUOTED)]), mtu if is_v4 else max(mtu, _LEAST_MTU))
+            raise
 
     def _refuse(self, problem: Problem, length: int, reason: str) -> None:
         self._flush()
@@ -192,7 +200,10 @@ class Outbound:
         """Tells the packet's sender, where that may be told anything."""
         own = self._addresses.get(packet[0] >> 4)
         if own is not None and self._limiter.allows() and (message := icmp.error(problem, packet, own, mtu)):
-            os.writev(self._queue, (PLAIN, message))
+            try:
+                os.writev(self._queue, (PLAIN, message))
+            except OSError as error:
+                self._drops[f"device: {os.strerror(error.errno or 0)}"] += 1
 
 
 _QUOTED = 1280

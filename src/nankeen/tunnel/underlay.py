@@ -93,19 +93,17 @@ class Underlay:
                 except OSError as error:
                     if error.errno not in _NO_SEGMENTS:
                         raise
-                    self.segments, octets = False, octets[at:]
-                    break
-            else:
-                return
-        for at in range(0, len(octets), stride):
-            self._send_one(octets[at : at + stride], endpoint)
+                    self._send_each(octets[at:], stride, endpoint)
+                    self.segments = False  # it was not only too big, to which older kernels say EINVAL, too
+                    return
+            return
+        self._send_each(octets, stride, endpoint)
 
     def send_in_fragments(self, octets: memoryview, stride: int, endpoint: Endpoint) -> None:
         """The same for what may be fragmented on its way. Raises `OSError`."""
         self._socket.setsockopt(self._level, self._discover, _PMTUDISC_DONT)
         try:
-            for at in range(0, len(octets), stride):
-                self._send_one(octets[at : at + stride], endpoint)
+            self._send_each(octets, stride, endpoint)
         finally:
             self._socket.setsockopt(self._level, self._discover, _PMTUDISC_DO)
 
@@ -145,6 +143,10 @@ class Underlay:
             if error.errno == errno.EMSGSIZE:
                 raise TooBig from error
             raise
+
+    def _send_each(self, octets: memoryview, stride: int, endpoint: Endpoint) -> None:
+        for at in range(0, len(octets), stride):
+            self._send_one(octets[at : at + stride], endpoint)
 
     def _send_one(self, octets: memoryview, endpoint: Endpoint) -> None:
         try:
