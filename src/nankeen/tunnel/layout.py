@@ -28,9 +28,9 @@ LONGEST_HEADER = 192
 """Octets of an IP header with more options, or extension headers, than anybody sends."""
 
 ARENA = 1 << 18
-"""Octets of memory that the largest packet fits in when it is segmented."""
+"""Octets of memory for the segments of one packet: enough for the largest one, if each has 32 octets of payload."""
 SMALLEST_PAYLOAD = 32
-"""Octets of payload that a segment must have, for the headers of all to fit: TCP's least MSS is 48 on Linux."""
+"""Octets of payload that segments must have to be joined."""
 
 _NETWORK_WORD = np.dtype(">u4")
 _ALL = 0xFFFF_FFFF
@@ -65,8 +65,8 @@ class Shape(NamedTuple):
 
     @property
     def most(self) -> int:
-        """Segments that one packet can be cut into, or be joined of."""
-        return max(1, (LARGEST_PACKET - self.header) // self.payload) + 1
+        """Segments that one packet can be cut into."""
+        return min(max(1, (LARGEST_PACKET - self.header) // self.payload) + 1, ARENA // self.stride)
 
 
 class Rows:

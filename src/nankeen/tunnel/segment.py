@@ -18,7 +18,6 @@ from nankeen.tunnel.layout import (
     LONGEST_HEADER,
     PSH,
     SHORTEST_TCP_HEADER,
-    SMALLEST_PAYLOAD,
     TCP,
     UDP,
     UDP_HEADER,
@@ -31,7 +30,7 @@ from nankeen.tunnel.offload import LARGEST_PACKET, GsoType
 _U16 = struct.Struct("!H")
 _PROTOCOLS = {GsoType.TCPV4: (4, TCP), GsoType.TCPV6: (6, TCP)}
 _NETWORK_WORD = np.dtype(">u4")
-_MULTIPLE = 65535 << 14
+_MULTIPLE = 65535 << 16
 """Of 65,535, and more than the sum of any segment."""
 _FOLD = np.uint32(65535)
 
@@ -73,7 +72,7 @@ class Segmenter:
         header, stride = rows.header, rows.stride
         full, rest = divmod(length - header, gso_size)
         count = full + 1 if rest else full
-        if not header < length <= LARGEST_PACKET or count * stride > ARENA or count > len(rows.steps):
+        if not header < length <= LARGEST_PACKET or count > len(rows.steps):
             raise InputError(f"{length} octets are not to be segmented so")
         flags = plan.begin(packet, length)
         np.add(rows.steps[:count], plan.template, out=rows.words[:count], casting="unsafe")
@@ -152,7 +151,7 @@ class _Plan:
 
 def _shape(version: int, packet: bytearray, gso_type: int, gso_size: int, start: int) -> Shape:
     least = IPV4_HEADER if version == 4 else IPV6_HEADER
-    if not (least <= start <= LONGEST_HEADER and start % 4 == 0 and gso_size >= SMALLEST_PAYLOAD):
+    if not (least <= start <= LONGEST_HEADER and start % 4 == 0 and gso_size):
         raise InputError("a packet to be segmented with lengths that cannot be")
     if gso_type == GsoType.UDP_L4:
         protocol, header = UDP, start + UDP_HEADER
