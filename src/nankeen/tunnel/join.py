@@ -104,7 +104,7 @@ class Joiner:
     def _cut(self, run: Piece, rows: Rows, length: int) -> list[Piece]:
         """The packets that a run of segments makes, none of which is too large."""
         first, count = run
-        if count == 1 or not self._can_begin(first * rows.stride, rows.shape):
+        if count == 1 or not self._can_begin(first * rows.stride, count, rows.shape):
             return [(row, 1) for row in range(first, first + count)]
         octets = min(length, (first + count) * rows.stride) - first * rows.stride
         if octets - (count - 1) * rows.header <= LARGEST_PACKET:
@@ -112,14 +112,19 @@ class Joiner:
         end, most = first + count, (LARGEST_PACKET - rows.header) // rows.size
         return [(at, min(most, end - at)) for at in range(first, end, most)]
 
-    def _can_begin(self, at: int, shape: Shape) -> bool:
-        """Whether the segment there is whole and plain: the others of its run are as it is."""
+    def _can_begin(self, at: int, count: int, shape: Shape) -> bool:
+        """Whether the segment there is whole and plain: the others of its run are as it is. What IPv4's header counts
+        must not overflow in as many.
+        """
         memory = self._memory
         if at and shape_of(self._octets[at : at + shape.stride], shape.stride) != shape:
             return False
         if shape.version == 4:
             length, checksum = memory[at + 2] << 8 | memory[at + 3], memory[at + 10] << 8 | memory[at + 11]
-            if checksum == 0xFFFF or total(memory, at, at + shape.start) % 65535:
+            identification = memory[at + 4] << 8 | memory[at + 5]
+            if checksum == 0xFFFF or checksum < count or identification + count > 65536:
+                return False
+            if total(memory, at, at + shape.start) % 65535:
                 return False
         else:
             length = (memory[at + 4] << 8 | memory[at + 5]) + IPV6_HEADER
