@@ -16,6 +16,9 @@ _QUOTED = {4: 548, 6: 1232}
 """Octets of the packet that an error has with it: as many as fit the least MTU of IPv6, and RFC 1812's 576 of IPv4."""
 _ERRORS = frozenset({3, 4, 5, 11, 12})
 """ICMP types that are errors (RFC 1122 §3.2.2)."""
+_FRAGMENT = 44
+_EXTENSIONS = frozenset({0, 43, _FRAGMENT, 60})
+"""Extension headers of IPv6 (RFC 8200 §4)."""
 _V4 = struct.Struct("!BBHHHBBH4s4s")
 _V6 = struct.Struct("!IHBB16s16s")
 _BODY = struct.Struct("!BBHI")
@@ -77,7 +80,21 @@ def _may_answer6(packet: bytes) -> bool:
     source, destination = packet[8:24], packet[24:40]
     if source[0] == 0xFF or destination[0] == 0xFF or not any(source):
         return False
-    return packet[6] != _ICMPV6 or (len(packet) > 40 and packet[40] >= 128)
+    protocol, at = _carried6(packet)
+    return protocol != _ICMPV6 or (len(packet) > at and packet[at] >= 128)
+
+
+def _carried6(packet: bytes) -> tuple[int, int]:
+    """What is behind the extension headers, and where. A later fragment has nothing there."""
+    protocol, at = packet[6], 40
+    while protocol in _EXTENSIONS and at + 4 <= len(packet):
+        if protocol != _FRAGMENT:
+            protocol, at = packet[at], at + (packet[at + 1] + 1) * 8
+        elif int.from_bytes(packet[at + 2 : at + 4]) >> 3:
+            return packet[at], len(packet)
+        else:
+            protocol, at = packet[at], at + 8
+    return protocol, at
 
 
 def _error4(problem: Problem, packet: bytes, source: bytes, mtu: int) -> bytes:
