@@ -7,6 +7,7 @@ Stopping leaves the kernel as it is, so that pods keep their network; starting c
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import time
@@ -31,12 +32,18 @@ from nankeen.model.lease import Lease
 from nankeen.model.netconf import NetworkConfig
 from nankeen.registry import Snapshot, open_registry
 
+_YOUNG = 50_000
+"""Objects that are made before the collector looks for cycles among them. Leases and states are thousands of values
+without any: to look at them as often as Python does by itself takes a twelfth of a start with 5,000 peers.
+"""
+
 _log = logging.getLogger("nankeen.agent")
 
 
 def run(settings: Settings) -> int:
     """Runs an agent until SIGTERM or SIGINT; returns the exit status: 0 when it was told to stop."""
     log.start(settings.log_level)
+    gc.set_threshold(_YOUNG)
     failure: BaseException | None = None
     try:
         asyncio.run(_run(settings))
