@@ -52,6 +52,10 @@ class Put:
     node: str
     is_kept: bool
 
+    def note(self, expires: float | None) -> bytes:
+        """What comes to stand beside it."""
+        return encode_note(Note(self.node, None if self.is_kept else expires))
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -85,6 +89,18 @@ class Plan:
         success = [operation for put in self.puts for operation in _put(layout, put, etcd_lease, expires)]
         success += [operation for key in self.deletes for operation in _delete(layout, key)]
         return rpc.TxnRequest(compare=compare, success=success)
+
+    def carry_out(self, contents: Contents, revision: int, etcd_lease: int, expires: float | None) -> None:
+        """Makes of the contents that it was based on those that there are, where it came next after them."""
+        for put in self.puts:
+            lease = 0 if put.is_kept else etcd_lease
+            for items, value in ((contents.subnets, put.value), (contents.notes, put.note(expires))):
+                created = items[put.key].created if put.key in items else revision
+                items[put.key] = Item(value, created, revision, lease)
+        for name in self.deletes:
+            contents.subnets.pop(name, None)
+            contents.notes.pop(name, None)
+        contents.revision = revision
 
 
 def acquisition(
@@ -236,10 +252,9 @@ def _earlier(target: rpc.Compare.CompareTarget, first: bytes, end: bytes, revisi
 
 def _put(layout: Layout, put: Put, etcd_lease: int, expires: float | None) -> tuple[rpc.RequestOp, rpc.RequestOp]:
     lease = 0 if put.is_kept else etcd_lease
-    note = encode_note(Note(put.node, None if put.is_kept else expires))
     return (
         rpc.RequestOp(request_put=rpc.PutRequest(key=layout.subnet(put.key), value=put.value, lease=lease)),
-        rpc.RequestOp(request_put=rpc.PutRequest(key=layout.note(put.key), value=note, lease=lease)),
+        rpc.RequestOp(request_put=rpc.PutRequest(key=layout.note(put.key), value=put.note(expires), lease=lease)),
     )
 
 

@@ -32,7 +32,7 @@ class Written(NamedTuple):
     """What came of it."""
 
     contents: Contents
-    """What it was based on."""
+    """What it was based on, or what came of that, where nobody wrote anything to etcd in between."""
     revision: int
     """Of what was written."""
     lease: Lease | None
@@ -69,7 +69,10 @@ class EtcdWriter:
                 life = await self._life(plan, life)
                 answer = await self.client.transact(plan.request(self.layout, life.lease, life.expires))
                 if answer.succeeded:
-                    return Written(contents, answer.header.revision, _stored(plan, life))
+                    revision = answer.header.revision
+                    if revision == contents.revision + 1:
+                        plan.carry_out(contents, revision, life.lease, life.expires)
+                    return Written(contents, revision, _stored(plan, life))
                 await self._pause(attempt, deadline)
         except RegistryError:
             await self._give_back(life)

@@ -328,6 +328,24 @@ async def test_a_renewal_is_one_write_and_wakes_nobody(directory: Directory) -> 
     assert after.leases["node1"] is before.leases["node1"]
 
 
+@pytest.mark.parametrize("before", ["", "10.5.7.0-24", "10.6.7.0-24"])
+@pytest.mark.parametrize("is_reserved", [False, True])
+async def test_what_is_known_after_an_acquisition_is_what_a_read_finds(
+    directory: Directory,
+    before: str,
+    is_reserved: bool,  # noqa: FBT001
+) -> None:
+    directory.flannel("10.5.9.0-24", FLANNELS.replace("10.99.0.1", "10.99.0.9"))
+    if before and is_reserved:
+        directory.reserve(before, RESERVED)
+    elif before:
+        directory.flannel(before, FLANNELS)
+    registry = directory.client()
+    await registry.acquire("node1", "vxlan", ONE)
+    assert registry._known is not None
+    assert registry._known.contents == await registry._read_all()
+
+
 async def test_the_first_snapshot_of_a_watch_knows_what_was_just_acquired(directory: Directory) -> None:
     registry = directory.client()
     for number in range(5):
