@@ -117,11 +117,11 @@ def acquisition(
     name = key(lease.subnets)
     here = [item for item in owned if item.key == name]
     former = [item for item in owned if item.is_leased and item.key != name]
+    put = Put(name, encode(lease).encode(), lease.node, is_kept=set(lease.subnets) <= set(kept))
+    if not former and _stands(contents, put):
+        return Plan(lease=lease)
     return Plan(
-        puts=(
-            Put(name, encode(lease).encode(), lease.node, is_kept=set(lease.subnets) <= set(kept)),
-            *(_kept(item, lease.node) for item in former if item.is_kept),
-        ),
+        puts=(put, *(_kept(item, lease.node) for item in former if item.is_kept)),
         deletes=tuple(item.key for item in former if not item.is_kept),
         basis=(*here, *former),
         config=contents.config,
@@ -129,6 +129,13 @@ def acquisition(
         lease=lease,
         etcd_lease=here[0].item.lease if here else 0,
     )
+
+
+def _stands(contents: Contents, put: Put) -> bool:
+    """Whether a reservation reads so already: it needs no renewal, so there is nothing to write."""
+    item, note = contents.subnets.get(put.key), contents.note(put.key)
+    is_same = item is not None and item.lease == 0 and item.value == put.value
+    return put.is_kept and is_same and note is not None and note.node == put.node
 
 
 def renewal(contents: Contents, lease: Lease, where: str) -> Plan:

@@ -142,6 +142,17 @@ async def test_flannel_leaves_a_reserved_subnet_alone_and_sends_nothing_there(di
     assert directory.leases == {"10.5.1.0-24": 0}
 
 
+async def test_a_start_on_a_reservation_that_reads_the_same_writes_nothing(directory: Directory) -> None:
+    await directory.client().reserve("node1", [ip_network("10.5.50.0/24")])
+    before = await directory.client().acquire("node1", "vxlan", ONE)
+    revision = directory.server.revision
+    registry = directory.client()
+    assert await registry.acquire("node1", "vxlan", ONE) == before
+    assert directory.server.revision == revision
+    async with aclosing(registry.watch()) as watch:
+        assert (await anext(watch)).leases == {"node1": before}
+
+
 async def test_a_lease_becomes_a_reservation_and_a_lease_again_where_it_stands(directory: Directory) -> None:
     registry = directory.client()
     lease = await registry.acquire("node1", "vxlan", ONE)
