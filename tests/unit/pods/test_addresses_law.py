@@ -59,6 +59,17 @@ class Laws(RuleBasedStateMachine):
             assert found.fresh == tuple(address.ip for address in found.addresses)
         self.held[attachment] = found.addresses
 
+    @rule(attachment=ATTACHMENTS, number=st.integers(0, 7))
+    def reserve_one_that_is_asked_for(self, attachment: Attachment, number: int) -> None:
+        asked = self.subnets[0].network_address + number
+        try:
+            found = asyncio.run(self.store.reserve(attachment, whole(self.subnets), [asked]))
+        except CniError:
+            return  # the invariants see that nothing has changed
+        assert found.addresses[0].ip == asked
+        assert attachment not in self.held or self.held[attachment] == found.addresses
+        self.held[attachment] = found.addresses
+
     @rule(attachment=ATTACHMENTS)
     def release(self, attachment: Attachment) -> None:
         freed = asyncio.run(self.store.release(attachment))
