@@ -75,7 +75,7 @@ async def test_packets_flow_while_etcd_is_stopped_and_after_also_where_an_agent_
             await lab.restart("node1", kill=True)
             told = await lab.told("node1", lambda status: status.ready)
             assert told.peers == 1
-            with pytest.raises(AssertionError, match="does not answer|cannot be reached"):
+            with pytest.raises(AssertionError, match=r"does not answer|cannot be reached"):
                 run("lab", "status", "--name", lab.lab.name)
         pod = json.loads(run("lab", "pod", "add", "--name", lab.lab.name, "--json"))
         assert pod["addresses"]

@@ -323,7 +323,7 @@ KernelObject = (
 )
 Object = KernelObject | IkeConnection | IkeSecret | Hook | TunnelSocket | TunnelPeer | ObservedObject
 KERNEL: frozenset[type[Object]] = frozenset(get_args(KernelObject))
-"""The kinds that may be desired of the kernel itself. The others are kept by a companion of their backend, or only read."""
+"""The kinds that may be desired of the kernel itself. The others are kept by a companion of a backend, or only read."""
 _Kind = TypeVar("_Kind", bound=Object)
 
 
