@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from nankeen.forwarding.hop import Cause
 from nankeen.forwarding.packet import Ip
-from nankeen.forwarding.route import Query, lookup
+from nankeen.forwarding.route import Decision, Query, lookup
 from nankeen.forwarding.tables import Tables
 from nankeen.model.observed import RouteType
 
@@ -25,17 +25,30 @@ class Refusal:
     entry: object
 
 
-def refused(tables: Tables, header: Ip, device: str, mark: int = 0) -> Refusal | None:
-    """Why a packet with that header is not taken in from the device; None where it is. Raises `Unpredictable`."""
+@dataclass(frozen=True, slots=True)
+class _Admission:
+    """What the tables say of a packet that comes in: they say it of every one with the same addresses."""
+
+    decision: Decision | None
+    refusal: Refusal | None
+
+
+def admitted(tables: Tables, header: Ip, device: str, mark: int) -> tuple[Decision | None, Refusal | None]:
+    """Where a packet with that header, come in by the device, is to go, and why it is not taken in at all if it is not.
+    Raises `Unpredictable`.
+    """
     key = (header.source, header.destination, device, mark)
     found = tables.remembered(key)
-    if found is None:
-        found = _refused(tables, header, device, mark) or False
+    if not isinstance(found, _Admission):
+        strict = device if header.version == 6 and header.destination.is_link_local else ""
+        decision = lookup(tables, header.destination, Query(header.source, device, strict, mark))
+        found = _Admission(decision, refused(tables, header, device, mark) if decision is not None else None)
         tables.remember(key, found)
-    return found or None  # type: ignore[return-value]  # only refusals are remembered under such keys
+    return found.decision, found.refusal
 
 
-def _refused(tables: Tables, header: Ip, device: str, mark: int) -> Refusal | None:
+def refused(tables: Tables, header: Ip, device: str, mark: int = 0) -> Refusal | None:
+    """Why a packet with that header is not taken in from the device; None where it is. Raises `Unpredictable`."""
     if header.version == 6:
         return _refused6(tables, header, device)
     source, destination = header.source, header.destination

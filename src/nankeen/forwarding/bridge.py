@@ -148,8 +148,8 @@ def _blocked(job: Job, bridge: Link, ingress: Link | None, egress: Link | None) 
 
 def _out(run: Run, job: Job, bridge: Link, ingress: Link | None, egress: Link) -> Job | End:
     """By a port."""
-    size = job.packet.size - Ethernet.size
-    if egress.mtu and size > egress.mtu + _SPARE:
+    if egress.mtu and job.packet.exceeds(egress.mtu + _SPARE + Ethernet.size):
+        size = job.packet.size - Ethernet.size
         return Dropped(job.host.name, egress.name, Cause.TOO_BIG, f"{size} bytes, and {egress.name} takes {egress.mtu}")
     if ingress is not None:
         ended = _filtered(run, job, bridge)

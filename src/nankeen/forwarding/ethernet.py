@@ -83,7 +83,8 @@ def _cross(run: Run, job: Job, link: Link) -> Outcome:
         return Dropped(job.host.name, job.device, Cause.NO_CARRIER)
     if not others:
         return Dropped(job.host.name, job.device, Cause.OTHER_STATION, f"no station on the link has {to}")
-    return [job.copy(Stage.ARRIVE, run.world.hosts[other.host], other.device) for other in others]
+    copies = [job.copy(Stage.ARRIVE, run.world.hosts[other.host], other.device) for other in others]
+    return copies if len(copies) > 1 else copies[0]
 
 
 def arrive(run: Run, job: Job) -> Outcome:
@@ -94,7 +95,7 @@ def arrive(run: Run, job: Job) -> Outcome:
     if link is None or not link.up:
         return Dropped(job.host.name, job.device, Cause.NO_LINK if link is None else Cause.LINK_DOWN)
     is_wired = isinstance(link.kind, Veth | Device)  # what comes out of a tunnel, or by a bridge, is not measured
-    if is_wired and link.mtu and job.packet.size - Ethernet.size > link.mtu + _SPARE:
+    if is_wired and link.mtu and job.packet.exceeds(link.mtu + _SPARE + Ethernet.size):
         detail = f"{job.packet.size - Ethernet.size} bytes, and {job.device} takes {link.mtu}"
         return Dropped(job.host.name, job.device, Cause.TOO_BIG, detail)
     if not link.master:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nankeen.forwarding import netfilter
-from nankeen.forwarding.admission import refused
+from nankeen.forwarding.admission import admitted
 from nankeen.forwarding.hop import Answered, Cause, Consulted, Dropped, End
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
 from nankeen.forwarding.packet import Icmp, IcmpKind
@@ -73,7 +73,7 @@ def leave(run: Run, job: Job) -> Outcome:
     if link is None:
         return Dropped(job.host.name, job.device, Cause.NO_LINK)
     mtu = link.mtu or 0
-    if mtu and job.packet.size > mtu:
+    if mtu and job.packet.exceeds(mtu):
         header = job.packet.ip
         if header.dont_fragment or not job.fragments:
             return _too_big(job, mtu)
@@ -92,11 +92,9 @@ def receive(run: Run, job: Job) -> Outcome:
     if ended is not None:
         return ended
     tables, header = job.tables, job.packet.ip
-    strict = device if header.destination.is_link_local and header.version == 6 else ""
-    decision = lookup(tables, header.destination, Query(header.source, device, strict, job.mark))
+    decision, refusal = admitted(tables, header, device, job.mark)
     if decision is None:
         return _no_route(job)
-    refusal = refused(tables, header, device, job.mark)
     if refusal is not None:
         return Dropped(job.host.name, device, refusal.cause, f"{refusal.cause.value}: {refusal.entry}")
     if decision.is_local:
@@ -138,7 +136,7 @@ def _unfit(job: Job, decision: Decision) -> End | None:
     mtu = link.mtu or 0
     if header.version == 6:
         mtu = max(mtu, SMALLEST_IPV6_MTU)
-    if mtu and job.packet.size > mtu and (header.version == 6 or header.dont_fragment):
+    if mtu and (header.version == 6 or header.dont_fragment) and job.packet.exceeds(mtu):
         return _too_big(job, mtu, decision.device)
     return None
 

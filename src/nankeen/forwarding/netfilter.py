@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from nankeen.forwarding.hop import Answered, Cause, Connection, Consulted, Dropped, End, Flow
 from nankeen.forwarding.job import Job, Run, Track
@@ -157,7 +158,7 @@ def _look(job: Job, iif: str, oif: str) -> Look:
         f"{name} {'protocol' if header.version == 4 else 'nexthdr'}": protocol,
         f"{name} {'ttl' if header.version == 4 else 'hoplimit'}": header.ttl,
         "ct state": "new" if job.track is None or job.track.is_new else "established",
-        "fib daddr type": _type(job),
+        "fib daddr type": partial(_type, job),
     }
     facts.update({f"meta {key}": device for key, device in (("iifname", iif), ("oifname", oif)) if device})
     facts.update({f"meta {key}": device for key, device in (("iif", iif), ("oif", oif)) if device})

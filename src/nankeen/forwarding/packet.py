@@ -14,6 +14,8 @@ from typing import ClassVar
 
 from nankeen.model.address import HardwareAddress, IPAddress
 
+_LONGEST_HEADER = 48
+"""WireGuard's, with all the padding that there may be."""
 BROADCAST = HardwareAddress(b"\xff" * 6)
 
 
@@ -215,12 +217,18 @@ class Packet:
                 size = min(size, header.fragment)
         return size
 
+    def exceeds(self, limit: int) -> bool:
+        """Whether the packet is longer than that: mostly seen without adding up its headers."""
+        return self.payload + _LONGEST_HEADER * len(self.headers) > limit and self.size > limit
+
     @property
     def ip(self) -> Ip:
         """The outermost IP header, which stands first or behind Ethernet's. Raises `TypeError` where there is none."""
-        for header in self.headers[:2]:
-            if isinstance(header, Ip):
+        for header in self.headers:
+            if type(header) is Ip:
                 return header
+            if type(header) is not Ethernet:
+                break
         raise TypeError(f"{self} is no IP packet")
 
     def within(self, *outer: Header) -> Packet:

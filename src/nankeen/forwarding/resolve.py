@@ -47,26 +47,28 @@ def group_address(group: IPAddress) -> HardwareAddress:
     return HardwareAddress(b"\x33\x33" + group.packed[-4:])
 
 
-def question(job: Job, hop: IPAddress) -> Job | None:
-    """The frame that asks who has the address; None where the host has no address to ask with."""
+def asker(job: Job, hop: IPAddress) -> IPAddress | None:
+    """The address that the job's host asks with; None where it has none to ask with, and does not."""
+    source = job.packet.ip.source
+    if hop.version == 4:
+        own = source.version == 4 and job.tables.holds(source)
+        return source if own else select_source(job.tables, job.device, hop) or IPv4Address(0)
+    return source if job.tables.holds_on(source, job.device) else select_source(job.tables, job.device, hop)
+
+
+def question(job: Job, asking: IPAddress, hop: IPAddress) -> Job:
+    """The frame that asks who has the address. Raises `Unpredictable`."""
     link = job.tables.links[job.device]
-    asking = job.packet.ip.source
     if link.address is None:
         raise Unpredictable(f"the hardware address of {job.device} is not known")
-    asked = Job(Stage.FRAME, job.host, job.device, job.packet)
     if hop.version == 4:
-        own = asking if asking.version == 4 and job.tables.holds(asking) else select_source(job.tables, job.device, hop)
-        request = Arp(own or IPv4Address(0), link.address, hop)
-        asked.packet = Packet((Ethernet(link.address, BROADCAST), request))
-        return asked
-    own = asking if job.tables.holds_on(asking, job.device) else select_source(job.tables, job.device, hop)
-    if own is None:
-        return None
-    group = IPv6Address(_SOLICITED_NODE | int(hop) & 0xFF_FFFF)
-    header = Ip(own, group, _NEVER_FORWARDED)
-    frame = Ethernet(link.address, group_address(group))
-    asked.packet = Packet((frame, header, Icmp(IcmpKind.NEIGHBOUR_SOLICITATION, target=hop)))
-    return asked
+        packet = Packet((Ethernet(link.address, BROADCAST), Arp(asking, link.address, hop)))
+    else:
+        group = IPv6Address(_SOLICITED_NODE | int(hop) & 0xFF_FFFF)
+        header = Ip(asking, group, _NEVER_FORWARDED)
+        frame = Ethernet(link.address, group_address(group))
+        packet = Packet((frame, header, Icmp(IcmpKind.NEIGHBOUR_SOLICITATION, target=hop)))
+    return Job(Stage.FRAME, job.host, job.device, packet)
 
 
 def take_in(run: Run, job: Job, sender: HardwareAddress) -> Outcome:

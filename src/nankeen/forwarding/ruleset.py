@@ -32,7 +32,10 @@ class Hook(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What conditions may look at of a packet, by nft's names for it: `meta iifname`, `ip saddr`, `ct state`."""
+    """What conditions may look at of a packet, by nft's names for it: `meta iifname`, `ip saddr`, `ct state`.
+
+    What takes a lookup to tell is a function, called where a rule asks.
+    """
 
     facts: Mapping[str, object]
 
@@ -72,6 +75,8 @@ class Match:
 
     def holds(self, look: Look) -> bool:
         value = look.get(self.name)
+        if callable(value):
+            value = value()
         if value is None:
             return False
         if self.mask is not None and isinstance(value, int):

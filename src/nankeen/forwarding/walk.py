@@ -153,10 +153,13 @@ def _resolve(run: Run, job: Job, hop: IPAddress) -> HardwareAddress | None:
     """Asks the neighbours of the job's device. Raises `Unpredictable` where what becomes of the question is not known
     and nobody is known to answer it.
     """
-    key = (job.host.name, job.device, hop, job.packet.ip.source)
+    asking = resolve.asker(job, hop)
+    if asking is None:
+        return None
+    key = (job.host.name, job.device, hop, asking)
     found = run.world.resolved.get(key)
     if found is None:
-        found = run.world.resolved[key] = _ask(run, job, hop)
+        found = run.world.resolved[key] = _ask(run, job, asking, hop)
     run.learned.update(found.learned)
     run.vteps.update(found.vteps)
     if found.address is None and found.unknown:
@@ -164,10 +167,10 @@ def _resolve(run: Run, job: Job, hop: IPAddress) -> HardwareAddress | None:
     return found.address
 
 
-def _ask(run: Run, job: Job, hop: IPAddress) -> Resolution:
-    first = resolve.question(job, hop) if run.depth < _QUESTIONS else None
-    if first is None:
+def _ask(run: Run, job: Job, asking: IPAddress, hop: IPAddress) -> Resolution:
+    if run.depth >= _QUESTIONS:
         return Resolution(None)
+    first = resolve.question(job, asking, hop)
     asked = Run(run.world, _resolve, depth=run.depth + 1, question=hop)
     ends = _follow(asked, first)
     unknown = next((end.detail for end, _, _ in ends if isinstance(end, Unknown)), "")

@@ -96,8 +96,8 @@ class World:
         segments = [_Segment(wire, hosts) for wire in wires]
         self._wires = {(port.host, port.device): segment for segment in segments for port in segment.ports}
         self.resolved: dict[tuple[str, str, IPAddress, IPAddress], Resolution] = {}
-        """What questions of neighbours have brought, by host, device, who was asked for and who sent the packet that
-        asked: the same questions come with every packet.
+        """What questions of neighbours have brought, by host, device, who was asked for and the address that asked: the
+        same questions come with every packet.
         """
 
     @classmethod
