@@ -20,6 +20,9 @@ from nankeen.registry.etcd_layout import KEPT, Contents, Item, Layout, Note, enc
 from nankeen.registry.etcd_view import holder, parse_config
 from nankeen.registry.etcdrpc import rpc_pb2 as rpc
 
+MOST_OWN = 16
+"""Keys that a node can have: a transaction takes 128 operations, and each may need several."""
+
 
 @dataclass(frozen=True, slots=True)
 class Own:
@@ -123,7 +126,7 @@ def acquisition(
     return Plan(
         puts=(put, *(_kept(item, lease.node) for item in former if item.is_kept)),
         deletes=tuple(item.key for item in former if not item.is_kept),
-        basis=(*here, *former),
+        basis=tuple(owned),
         config=contents.config,
         newest=None if here else contents.revision,
         lease=lease,
@@ -175,7 +178,7 @@ def reservation(contents: Contents, node: str, subnets: Sequence[IPNetwork], whe
     return Plan(
         puts=(*puts, Put(name, KEPT, node, is_kept=True)) if is_new else tuple(puts),
         deletes=tuple(own.key for own in ended),
-        basis=(*again, *ended),
+        basis=tuple(owned),
         newest=contents.revision if is_new else None,
     )
 
@@ -200,7 +203,10 @@ def _lasting(contents: Contents) -> tuple[bytes | None, dict[str, tuple[bytes, b
 
 
 def _owned(contents: Contents, node: str, reaches: Sequence[Reach] = ()) -> list[Own]:
-    """What is the node's, oldest first: by a note, or, where nobody is named, by its public address."""
+    """What is the node's, oldest first: by a note, or, where nobody is named, by its public address.
+
+    Of more than `MOST_OWN`, which no node has by itself, the others are as good as somebody else's.
+    """
     addresses = {str(reach.address) for reach in reaches}
     marks = [f'"{address}"'.encode() for address in addresses]
     found = []
@@ -212,7 +218,7 @@ def _owned(contents: Contents, node: str, reaches: Sequence[Reach] = ()) -> list
             is_ours = any(mark in item.value for mark in marks) and holder(contents, name) in addresses
         if is_ours and readable_key(name):
             found.append(Own(name, item))
-    return sorted(found, key=lambda own: own.item.created)
+    return sorted(found, key=lambda own: own.item.created)[:MOST_OWN]
 
 
 def _standing(contents: Contents, lease: Lease) -> Own | None:

@@ -292,6 +292,17 @@ async def test_a_second_lease_under_the_name_of_a_node_is_rejected_alone(directo
     assert "leases 10.5.1.0/24 already" in snapshot.rejected["10.5.0.0-24"]
 
 
+async def test_whoever_writes_many_leases_under_the_name_of_a_node_does_not_keep_it_from_a_lease(
+    directory: Directory,
+) -> None:
+    registry = directory.client()
+    for number in range(100):
+        request = _plan(f"10.6.{number}.0-24", FLANNELS.encode(), "node1").request(registry._layout, 0, None)
+        await registry._client.transact(request)
+    lease = await registry.acquire("node1", "vxlan", ONE)
+    assert lease.subnets == (ip_network("10.5.1.0/24"),)
+
+
 def _plan(key: str, value: bytes, node: str) -> Any:  # noqa: ANN401
     from nankeen.registry.etcd_plan import Plan, Put
 
