@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 
-from nankeen.tunnel.checksum import Buffer
 from nankeen.tunnel.join import Joiner
 from nankeen.tunnel.layout import IPV4_HEADER, IPV6_HEADER
 from nankeen.tunnel.offload import LARGEST_PACKET, PLAIN
@@ -89,7 +89,7 @@ class Inbound:
         else:
             self._write(sender, at, (PLAIN, self._octets[at : at + stated]), 1, stated)
 
-    def _write(self, sender: str, at: int, buffers: tuple[Buffer | bytes, ...], count: int, octets: int) -> None:
+    def _write(self, sender: str, at: int, buffers: Sequence[bytes | memoryview], count: int, octets: int) -> None:
         """Writes what begins like the packet there, if its sender may send it."""
         memory = self._memory
         addresses = memory[at + 12 : at + 20] if memory[at] >> 4 == 4 else memory[at + 8 : at + 40]

@@ -23,7 +23,7 @@ from nankeen.tunnel.layout import (
     Shape,
     shape_of,
 )
-from nankeen.tunnel.offload import HEADER, LARGEST_PACKET, NEEDS_CSUM, GsoType
+from nankeen.tunnel.offload import HEADER, LARGEST_PACKET, MOST_BUFFERS, NEEDS_CSUM, GsoType
 
 _U16 = struct.Struct("!H")
 _LEAST = IPV6_HEADER + SHORTEST_TCP_HEADER
@@ -46,8 +46,6 @@ class Joiner:
         self._udp = udp
         self._cache = RowsCache(memory)
         self._rows: Rows | None = None
-        self._whole = bytearray(LARGEST_PACKET)
-        self._payload = memoryview(self._whole)
 
     def pieces(self, length: int, stride: int) -> list[Piece]:
         """The packets that a train of that many octets becomes, in order: each segment is in one of them. All segments
@@ -74,23 +72,23 @@ class Joiner:
         joint = (steps == rows.step).all(axis=1) & good[1:] & good[:-1]
         return [piece for run in _runs(joint.tolist()) for piece in self._cut(run, rows, length)]
 
-    def packet(self, piece: Piece, length: int) -> tuple[bytes, memoryview]:
-        """The packet of a piece of the last train that has more than one segment: its header, with what the kernel is
-        told of it before it, and its payload. The next takes the payload's place.
+    def packet(self, piece: Piece, length: int) -> list[bytes | memoryview]:
+        """The packet of a piece of the last train that has more than one segment, in pieces of memory: its header, with
+        what the kernel is told of it before it, and the payloads.
         """
         rows = self._rows
         if rows is None:
             raise ValueError("there was no train")
-        (first, count), size, header = piece, rows.size, rows.header
-        start, last, full = first * rows.stride, (first + count - 1) * rows.stride, (count - 1) * size
-        np.ndarray((count - 1, size), np.uint8, self._whole)[:] = rows.payload[first : first + count - 1]
-        rest = min(length - last, rows.stride) - header
-        self._payload[full : full + rest] = self._octets[last + header : last + header + rest]
-        octets = full + rest
+        (first, count), header = piece, rows.header
+        start, last = first * rows.stride, (first + count - 1) * rows.stride
+        payloads = rows.payloads(first, count)
+        if length - last < rows.stride:
+            payloads[-1] = self._octets[last + header : length]
+        octets = (count - 1) * rows.size + len(payloads[-1])
         beginning = self._memory[start : start + header]
         _be_whole(beginning, rows, header + octets, self._memory[last + rows.start + 13])
-        told = HEADER.pack(NEEDS_CSUM, _gso(rows), header, size, rows.start, rows.checksum - rows.start)
-        return told + beginning, self._payload[:octets]
+        told = HEADER.pack(NEEDS_CSUM, _gso(rows), header, rows.size, rows.start, rows.checksum - rows.start)
+        return [told + beginning, *payloads]
 
     def _rows_of(self, stride: int) -> Rows | None:
         """The rows of the train that has come; None where it cannot be joined."""
@@ -107,9 +105,9 @@ class Joiner:
         if count == 1 or not self._can_begin(first * rows.stride, count, rows.shape):
             return [(row, 1) for row in range(first, first + count)]
         octets = min(length, (first + count) * rows.stride) - first * rows.stride
-        if octets - (count - 1) * rows.header <= LARGEST_PACKET:
+        if octets - (count - 1) * rows.header <= LARGEST_PACKET and count < MOST_BUFFERS:
             return [run]
-        end, most = first + count, (LARGEST_PACKET - rows.header) // rows.size
+        end, most = first + count, min((LARGEST_PACKET - rows.header) // rows.size, MOST_BUFFERS - 1)
         return [(at, min(most, end - at)) for at in range(first, end, most)]
 
     def _can_begin(self, at: int, count: int, shape: Shape) -> bool:

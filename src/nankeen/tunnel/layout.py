@@ -83,6 +83,7 @@ class Rows:
         self.words: NDArray[np.uint32] = np.ndarray((count, shape.header // 4), _NETWORK_WORD, memory, 0, (stride, 4))
         """Row by row, the header as 32-bit words in network order."""
         self.payload: NDArray[np.uint8] = np.ndarray((count, self.size), np.uint8, memory, shape.header, (stride, 1))
+        self._payloads: list[memoryview] = []
         self.checksums: NDArray[np.uint16] = np.ndarray((count,), np.uint16, memory, shape.checksum, (stride,))
         """TCP's or UDP's, in this machine's order."""
         self.step = _step(shape)
@@ -103,6 +104,13 @@ class Rows:
         if stride % 2 == 0:
             words = (count, (stride - self._summed) // 2)
             self._sum = np.ndarray(words, np.uint16, memory, self._summed, (stride, 2))
+
+    def payloads(self, first: int, count: int) -> list[memoryview]:
+        """Those of some rows, as memory."""
+        octets, known = memoryview(self.memory), self._payloads
+        for row in range(len(known), first + count):
+            known.append(octets[row * self.stride + self.header : (row + 1) * self.stride])
+        return known[first : first + count]
 
     def sums(self, count: int) -> NDArray[np.uint32]:
         """Of the first rows: the transport's header and payload, and, where there are no options, the addresses. A last

@@ -33,6 +33,8 @@ MOST_SEGMENTS = 64
 LARGEST_DATAGRAM = 65_507
 """Octets of UDP payload in one IPv4 packet."""
 LARGEST_PACKET = 65_535
+MOST_BUFFERS = 1024
+"""Pieces of memory that one system call takes: UIO_MAXIOV (linux/uio.h)."""
 
 
 class GsoType(IntEnum):
