@@ -44,9 +44,9 @@ def transmit(run: Run, job: Job) -> Outcome:
 
 def _address_of(run: Run, job: Job, link: Link, hop: IPAddress) -> HardwareAddress | None:
     """The hardware address of the next hop: the neighbour table's, or what it answers when asked."""
-    if hop.is_multicast:
-        return resolve.group_address(hop)
     entry = job.tables.neighbours.get((job.device, hop))
+    if entry is None and hop.is_multicast:
+        return resolve.group_address(hop)
     if entry is None or (isinstance(entry, DynamicNeighbour) and not entry.is_valid):
         found = run.resolve(run, job, hop)
         if found is not None:

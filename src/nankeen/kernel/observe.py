@@ -77,9 +77,14 @@ def _addresses(socket: NetlinkSocket, names: dict[int, str]) -> Iterator[Address
 
 
 def _neighbours(socket: NetlinkSocket, names: dict[int, str]) -> Iterator[Neighbour | ForwardingEntry]:
+    flooded = set()
     for request in (neighbour.dump(), neighbour.dump_forwarding()):
         for _, body in socket.dump(request):
             found = neighbour.parse(body, names)
+            if isinstance(found, ForwardingEntry) and (found.address.is_zero or found.address.is_multicast):
+                if found.identity in flooded:  # only such addresses have several destinations; they are never ours
+                    continue
+                flooded.add(found.identity)
             if found is not None:
                 yield found
 

@@ -123,6 +123,12 @@ def test_of_several_destinations_for_one_address_none_is_lost(node: Net) -> None
     assert len([entry for entry in state.of(BridgeEntry) if entry.address.is_zero]) == 1
 
 
+def test_an_agent_is_not_stopped_by_several_destinations_of_somebody_elses_device(node: Net) -> None:
+    for number in (2, 3):
+        node.run(f"bridge fdb append 00:00:00:00:00:00 dev vx dst 10.99.0.{number}")
+    assert len([*observe(node.socket).of(ForwardingEntry)]) == 1
+
+
 def test_a_port_tells_what_it_lets_pass(node: Net) -> None:
     assert lines(node, BridgePort) == {str(BridgePort("veth0"))}
     node.run("bridge link set dev veth0 hairpin on isolated on flood off learning off mcast_flood off")
