@@ -19,8 +19,8 @@ from nankeen.registry import sqlite
 from nankeen.registry.doorbell import ring
 from nankeen.registry.etcd_client import EtcdClient
 from nankeen.registry.etcd_layout import Layout
-from nankeen.registry.etcd_plan import Plan, Put
 from nankeen.registry.etcd_settings import EtcdSettings
+from nankeen.registry.etcd_transaction import Plan, Put
 from nankeen.registry.etcdrpc import rpc_pb2 as rpc
 
 _ENDPOINT = "http://127.0.0.1:2379"

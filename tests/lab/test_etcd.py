@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from asyncinotify import Inotify, Mask
 
 from tests.lab.standing import network, run, standing, undisturbed
 from tests.lab.test_lab import assert_nothing_is_left, home, namespaces_of, someone
@@ -69,7 +71,18 @@ def signal(lab: Standing, name: str) -> None:
     run("lab", "exec", "--name", lab.lab.name, "etcd", "--", "sh", "-c", f"kill -{name} {pid}")
 
 
+async def remembered(lab: Standing, node: str, peer: str) -> None:
+    """Returns when a node has written to disk that it knows a peer, which it does only every few seconds."""
+    file = lab.node(node).directory / "var/lib/nankeen/leases.json"
+    with Inotify() as inotify:
+        inotify.add_watch(file.parent, Mask.MOVED_TO)
+        async with asyncio.timeout(20):
+            while not file.exists() or peer not in json.loads(file.read_text())["leases"]:
+                await inotify.get()
+
+
 async def test_packets_flow_while_etcd_is_stopped_and_after_also_where_an_agent_starts_anew(lab: Standing) -> None:
+    await remembered(lab, "node1", "node2")
     async with undisturbed(lab):
         with stopped(lab):
             await lab.restart("node1", kill=True)

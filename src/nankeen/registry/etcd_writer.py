@@ -20,7 +20,7 @@ from nankeen.model.lease import Lease
 from nankeen.model.leasevalue import decode, encode
 from nankeen.registry.etcd_client import EtcdClient
 from nankeen.registry.etcd_layout import Contents, Layout
-from nankeen.registry.etcd_plan import Plan
+from nankeen.registry.etcd_transaction import Plan
 
 PERSISTENCE = 30.0
 """Seconds in which to try again where others were quicker."""

@@ -304,7 +304,7 @@ async def test_whoever_writes_many_leases_under_the_name_of_a_node_does_not_keep
 
 
 def _plan(key: str, value: bytes, node: str) -> Any:  # noqa: ANN401
-    from nankeen.registry.etcd_plan import Plan, Put
+    from nankeen.registry.etcd_transaction import Plan, Put
 
     return Plan((Put(key, value, node, is_kept=True),))
 

@@ -22,7 +22,7 @@ from nankeen.registry import etcd_plan
 from nankeen.registry.allocation import Taken
 from nankeen.registry.choice import readable_key
 from nankeen.registry.etcd_layout import KEPT, Contents, Layout
-from nankeen.registry.etcd_plan import Plan
+from nankeen.registry.etcd_transaction import Plan
 from nankeen.registry.etcd_view import EtcdView, holder
 from nankeen.registry.etcdrpc import rpc_pb2 as rpc
 from tests.unit.registry.conftest import reach
