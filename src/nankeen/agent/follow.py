@@ -35,8 +35,8 @@ from nankeen.registry import Snapshot
 RETRY_SECONDS = 1.0
 SETTLE_SECONDS = 0.05
 """How long to let further kernel events come before looking: somebody who deletes a device deletes much at once."""
-SAVE_SECONDS = 5.0
-"""How long to let leases change before they are written to disk again."""
+SAVE_SECONDS = 0.001
+"""How long, for each lease that there is, to let leases change before all are written to disk again."""
 WITHDRAW_SECONDS = 3.0
 """How long a backend that no lease needs any more is kept: peers have to hear what we heard, and packets to arrive."""
 
@@ -259,7 +259,7 @@ class Follower:
                     lastknown.save(self._means.settings.lease_file, remembered)
                 except OSError as error:
                     _log.error("the leases cannot be remembered: %s", error)
-            await asyncio.sleep(SAVE_SECONDS)
+            await asyncio.sleep(SAVE_SECONDS * len(remembered.snapshot.leases) if remembered else 0)
 
     async def _withdraw(self) -> None:
         """Gives up a backend that is on its way out, some time after the last lease needed it."""
