@@ -28,8 +28,8 @@ from nankeen.tunnel.offload import HEADER, LARGEST_PACKET, MOST_BUFFERS, NEEDS_C
 _U16 = struct.Struct("!H")
 _LEAST = IPV6_HEADER + SHORTEST_TCP_HEADER
 _ALL = 0xFFFF_FFFF
-_NO_ENDS = _ALL - ((FIN | PSH) << 16)
-"""In the word of a TCP header that has the flags."""
+_ENDS = np.uint8(FIN | PSH)
+"""What the last segment of a packet may have, and no other."""
 _FOLD = np.uint32(65535)
 
 Piece = tuple[int, int]
@@ -66,10 +66,11 @@ class Joiner:
             sums[-1] += 65535 - turned(stride - last)
         sums %= _FOLD
         checksums = rows.checksums[:count].tobytes()
-        if rows.is_one_flow(steps, sums) and rows.never not in checksums:
+        ends = rows.flags[:count] & _ENDS if rows.is_tcp else np.zeros(count, np.uint8)
+        if rows.is_one_flow(steps, sums) and rows.never not in checksums and not any(ends[:-1].tobytes()):
             return self._cut((0, count), rows, length)
         good = (sums == rows.folded) & (np.frombuffer(checksums, np.uint16) != int.from_bytes(rows.never))
-        joint = (steps == rows.step).all(axis=1) & good[1:] & good[:-1]
+        joint = (steps == rows.step).all(axis=1) & good[1:] & good[:-1] & (ends[:-1] == 0)
         return [piece for run in _runs(joint.tolist()) for piece in self._cut(run, rows, length)]
 
     def packet(self, piece: Piece, length: int) -> list[bytes | memoryview]:
@@ -151,10 +152,8 @@ def _complete(words: NDArray[np.uint32], rows: Rows, at: int, length: int) -> No
         words[2] = int(words[2]) - checksum + (checksum - shorter) % 65535
     elif shorter:
         words[1] = int(words[1]) + (shorter << 16) & _ALL
-    word = rows.start // 4 + (3 if rows.is_tcp else 1)
-    if rows.is_tcp:
-        words[word] &= _NO_ENDS
-    elif shorter:
+    if shorter and not rows.is_tcp:
+        word = rows.start // 4 + 1
         words[word] = int(words[word]) + (shorter << 16) & _ALL
 
 

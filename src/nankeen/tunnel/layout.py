@@ -86,12 +86,14 @@ class Rows:
         self._payloads: list[memoryview] = []
         self.checksums: NDArray[np.uint16] = np.ndarray((count,), np.uint16, memory, shape.checksum, (stride,))
         """TCP's or UDP's, in this machine's order."""
+        self.flags: NDArray[np.uint8] = np.ndarray((count,), np.uint8, memory, start + 13, (stride,))
+        """TCP's."""
         self.step = _step(shape)
         """What the words of a row have more than those of the one before."""
         self.steps = _steps(shape)
         """What the words of a row have more than those of the first."""
         self.compared = _compared(shape)
-        """The bits of the words that follow from those of the first row."""
+        """The bits of the words that follow from those of the first row: without checksums, and the flags of an end."""
         self.pseudo = turned(shape.protocol) + turned(stride - start)
         """Protocol and length of the pseudo header (RFC 9293 §3.1), in this machine's order."""
         self.folded = -self.pseudo % 65535
@@ -198,4 +200,6 @@ def _compared(shape: Shape) -> NDArray[np.uint32]:
     compared = np.full(shape.header // 4, _ALL, np.uint32)
     word, offset = divmod(shape.checksum, 4)
     compared[word] = 0xFFFF_0000 if offset else 0x0000_FFFF
+    if shape.protocol == TCP:
+        compared[shape.start // 4 + 3] -= (FIN | PSH) << 16
     return compared
