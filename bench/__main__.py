@@ -5,12 +5,14 @@ Exit status 0 when every row reaches what it is to reach, 1 when one does not, 2
 
 from __future__ import annotations
 
+import compileall
 import sys
 from collections.abc import Sequence
 
 import click
 
 from bench import ROWS
+from bench.process import ROOT
 from bench.report import document, quantity, table
 from bench.row import Outcome, Row
 from nankeen.cli.output import json_option, print_error, print_json
@@ -23,6 +25,7 @@ from nankeen.model.errors import InputError, NankeenError
 @json_option
 def bench(names: tuple[str, ...], rounds: int, *, as_json: bool) -> None:
     """Measures nankeen against what it is held against, in the same run."""
+    compileall.compile_dir(ROOT / "src", quiet=1)  # else each process would compile what was edited since the last time
     try:
         outcomes = [_measured(row, rounds) for row in _named(names)]
     except NankeenError as error:

@@ -52,9 +52,9 @@ def soak(one: End, other: End, seconds: float, streams: int = STREAMS) -> list[C
     ways = [(source, target) for source, target in ((one, other), (other, one)) for _ in range(streams)]
     with ExitStack() as opened, ThreadPoolExecutor(2 * len(ways)) as workers:
         opened.callback(over.set)
+        connections = [opened.enter_context(_connection(source, target)) for source, target in ways]
         senders, receivers = [], []
-        for number, (source, target) in enumerate(ways):
-            here, there = opened.enter_context(_connection(source, target))
+        for number, ((source, target), (here, there)) in enumerate(zip(ways, connections, strict=True)):
             way = f"{source.name} → {target.name}"
             senders.append(workers.submit(send, here, number, over))
             receivers.append(workers.submit(receive, there, number, way))
