@@ -41,7 +41,7 @@ def test_every_walk_ends_and_each_router_takes_one_from_the_time_to_live(
     seed: int, to: str, ttl: int, size: int
 ) -> None:
     """Routes are altered at random: to other gateways, devices and hosts."""
-    chance = random.Random(seed)  # noqa: S311  (to make cases, not keys)
+    chance = random.Random(seed)
     world = cluster()
     for name, text in LINES.items():
         items = list(state(text))
