@@ -164,6 +164,18 @@ def test_a_peer_of_older_flannel_announces_no_vni() -> None:
     assert vxlan().peer(node(), lease(2, endpoint(2, data=data))) == vxlan().peer(node(), lease(2))
 
 
+@given(st.integers(0, 3), st.binary(min_size=6, max_size=6))
+def test_law_data_written_to_the_letter_says_what_it_says_in_any_other_spelling(vni: int, octets: bytes) -> None:
+    def path(data: str) -> object:
+        try:
+            return vxlan().peer(node(), lease(2, endpoint(2, data=data)))
+        except InputError as error:
+            return str(error)
+
+    address = octets.hex(":")
+    assert path(f'{{"VNI":{vni},"VtepMAC":"{address}"}}') == path(f'{{"VtepMAC": "{address}", "VNI": {vni}}}')
+
+
 @given(st.text() | st.from_regex(r'\{"VNI":[0-9]{1,3},"VtepMAC":"[0-9a-f:]{0,20}"\}', fullmatch=True))
 def test_no_data_raises_anything_but_an_input_error(data: str) -> None:
     try:
