@@ -11,6 +11,8 @@ from enum import Enum
 from nankeen.tunnel.checksum import total, turned
 
 _ICMP, _ICMPV6 = 1, 58
+_REDIRECT = 137
+"""Of ICMPv6: no error, and yet nothing to answer with one (RFC 4443 §2.4 e)."""
 _HOP_LIMIT = 64
 _QUOTED = {4: 548, 6: 1232}
 """Octets of the packet that an error has with it: as many as fit the least MTU of IPv6, and RFC 1812's 576 of IPv4."""
@@ -81,7 +83,7 @@ def _may_answer6(packet: bytes) -> bool:
     if source[0] == 0xFF or destination[0] == 0xFF or not any(source):
         return False
     protocol, at = _carried6(packet)
-    return protocol != _ICMPV6 or (len(packet) > at and packet[at] >= 128)
+    return protocol != _ICMPV6 or (len(packet) > at and packet[at] >= 128 and packet[at] != _REDIRECT)
 
 
 def _carried6(packet: bytes) -> tuple[int, int]:

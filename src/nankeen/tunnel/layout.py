@@ -86,8 +86,10 @@ class Rows:
         self._payloads: list[memoryview] = []
         self.checksums: NDArray[np.uint16] = np.ndarray((count,), np.uint16, memory, shape.checksum, (stride,))
         """TCP's or UDP's, in this machine's order."""
-        self.flags: NDArray[np.uint8] = np.ndarray((count,), np.uint8, memory, start + 13, (stride,))
-        """TCP's."""
+        self.flags: NDArray[np.uint8] = np.ndarray(
+            (count,), np.uint8, memory, start + 13 if self.is_tcp else 0, (stride,)
+        )
+        """TCP's; of UDP, which has none, nothing of use."""
         self.step = _step(shape)
         """What the words of a row have more than those of the one before."""
         self.steps = _steps(shape)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nankeen.model.errors import InputError
@@ -121,8 +121,16 @@ def _with_checksum(packet: bytes, wanted: int | None) -> bytes:
     return header[:10] + reference.checksum(header).to_bytes(2) + header[12:] + packet[start:]
 
 
+ONE_OCTET_AFTER_OPTIONS = bytes.fromhex(
+    "60000000 0011 3c02 00000000000000000000000000000000 fd100244000000020000000000000003"
+    "1100000000000000 0000 0035 0009 0000 00"
+)
+"""UDP with one octet of payload, below destination options: rows so short that the last one ends with the memory."""
+
+
 @settings(max_examples=250)
 @given(wholes())
+@example(Whole(ONE_OCTET_AFTER_OPTIONS, 1))
 def test_segments_are_what_an_obvious_implementation_makes_of_the_packet(whole: Whole) -> None:
     assert whole.segmented() == reference.segments(whole.packet, whole.size, hops=1)
 
