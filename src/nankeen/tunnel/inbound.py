@@ -39,7 +39,7 @@ class Inbound:
         try:
             for _ in range(_READS):
                 came, size, host = underlay.receive(self._octets[length:])
-                if length and not (host == sender and (size == stride or size == came < stride)):
+                if length and not (host == sender and (size == stride or 0 < size == came < stride)):
                     self._deliver(length, stride, sender)
                     self._octets[:came] = self._octets[length : length + came]
                     length = 0

@@ -185,8 +185,9 @@ def test_a_checksum_that_would_be_beyond_the_packet_is_not_made(way: Way, start:
 
 @pytest.mark.parametrize("ip, answer", [(IP4, (3, 0, 0)), (IP6, (1, 0, 0))], ids=["IPv4", "IPv6"])
 def test_what_nobody_has_is_unreachable(way: Way, ip: IPv4 | IPv6, answer: tuple[int, int, int]) -> None:
-    nowhere: IPv4Address | IPv6Address = IPv4Address("10.244.9.9") if ip == IP4 else IPv6Address("fd10:244:0:9::9")
-    way.run(datagram(ip=replace(ip, destination=nowhere)))
+    lost4 = replace(IP4, destination=IPv4Address("10.244.9.9"))
+    lost6 = replace(IP6, destination=IPv6Address("fd10:244:0:9::9"))
+    way.run(datagram(ip=lost4 if ip == IP4 else lost6))
     assert way.told() == [answer]
     assert way.drops == {"no peer has the destination": 1}
     assert not way.four.sent
