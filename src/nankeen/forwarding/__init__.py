@@ -7,7 +7,19 @@ net/ipv6, net/bridge, drivers/net/vxlan. It performs no I/O, and nothing of one 
 the caller hands on. What the state does not tell is told as unknown, never guessed.
 """
 
-from nankeen.forwarding.hop import Answered, Cause, Consulted, Delivered, Dropped, End, Hop, Unknown, Walk
+from nankeen.forwarding.hop import (
+    Answered,
+    Cause,
+    Consulted,
+    Delivered,
+    Direction,
+    Dropped,
+    End,
+    Hop,
+    Passage,
+    Unknown,
+    Walk,
+)
 from nankeen.forwarding.packet import Packet, datagram, echo_request
 from nankeen.forwarding.walk import reply_to, walk
 from nankeen.forwarding.world import Host, Port, Wire, World
@@ -17,11 +29,13 @@ __all__ = [
     "Cause",
     "Consulted",
     "Delivered",
+    "Direction",
     "Dropped",
     "End",
     "Hop",
     "Host",
     "Packet",
+    "Passage",
     "Port",
     "Unknown",
     "Walk",

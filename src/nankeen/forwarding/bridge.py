@@ -6,7 +6,7 @@ br_handle_frame, br_handle_frame_finish, br_dev_xmit and should_deliver of net/b
 from __future__ import annotations
 
 from nankeen.forwarding import netfilter, resolve
-from nankeen.forwarding.hop import Cause, Consulted, Dropped, End
+from nankeen.forwarding.hop import Cause, Consulted, Direction, Dropped, End
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
 from nankeen.forwarding.packet import BROADCAST, Arp, Ethernet, Packet
 from nankeen.forwarding.ruleset import Hook
@@ -87,8 +87,11 @@ def _up(run: Run, job: Job, bridge: Link, ingress: Link | None, entry: object) -
         entry or BridgeEntry(bridge.name, header.destination, bridge.name, local=True),
         device=bridge.name,
     )
+    job.at(Stage.RECEIVE, bridge.name)
+    if run.passages:
+        job.passes(Direction.ENTERS)
     job.packet = job.packet.without()
-    return resolve.take_in(run, job.at(Stage.RECEIVE, bridge.name), header.source)
+    return resolve.take_in(run, job, header.source)
 
 
 def _flood(run: Run, job: Job, bridge: Link, ingress: Link | None) -> Outcome:

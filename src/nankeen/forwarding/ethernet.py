@@ -6,7 +6,7 @@ neigh_resolve_output, dev_queue_xmit, veth_xmit, eth_type_trans and is_skb_forwa
 from __future__ import annotations
 
 from nankeen.forwarding import bridge, resolve, tunnel
-from nankeen.forwarding.hop import Cause, Consulted, Dropped, Unknown
+from nankeen.forwarding.hop import Cause, Consulted, Direction, Dropped, Unknown
 from nankeen.forwarding.ip import answer
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
 from nankeen.forwarding.packet import Ethernet, IcmpKind
@@ -17,6 +17,8 @@ from nankeen.model.state import Bridge, Device, Ipip, Link, Tun, Veth, Vxlan
 
 _SPARE = 4
 """Bytes that a device takes in above its MTU: room for a VLAN tag (is_skb_forwardable in net/core/dev.c)."""
+_NO_STATIONS = Ethernet(HardwareAddress(bytes(6)), HardwareAddress(bytes(6)))
+"""What frames at the loopback device have."""
 _WIRED = frozenset({"", "dummy", "ifb"})
 """Kinds of devices of which nothing is to know but what they are wired to."""
 
@@ -27,9 +29,10 @@ def transmit(run: Run, job: Job) -> Outcome:
     if link is None or not link.up:
         return Dropped(job.host.name, job.device, Cause.NO_LINK if link is None else Cause.LINK_DOWN)
     if job.device == "lo":
-        job.iif = ""
-        return job.at(Stage.RECEIVE)
+        return _loop_back(run, job)
     if isinstance(link.kind, Ipip | Tun) or link.kind == Device("wireguard"):
+        if run.passages:
+            job.passes(Direction.LEAVES)
         return tunnel.enter(job, link)
     hop = job.nexthop or job.packet.ip.destination
     address = _address_of(run, job, link, hop)
@@ -40,6 +43,17 @@ def transmit(run: Run, job: Job) -> Outcome:
         raise Unpredictable(f"the hardware address of {job.device} is not known")
     job.packet = job.packet.within(Ethernet(link.address, address))
     return job.at(Stage.FRAME)
+
+
+def _loop_back(run: Run, job: Job) -> Outcome:
+    job.iif = ""
+    if run.passages:
+        packet = job.packet
+        job.packet = packet.within(_NO_STATIONS)
+        job.passes(Direction.LEAVES)
+        job.passes(Direction.ENTERS)
+        job.packet = packet
+    return job.at(Stage.RECEIVE)
 
 
 def _address_of(run: Run, job: Job, link: Link, hop: IPAddress) -> HardwareAddress | None:
@@ -61,6 +75,8 @@ def frame(run: Run, job: Job) -> Outcome:
     link = job.tables.links.get(job.device)
     if link is None or not link.up:
         return Dropped(job.host.name, job.device, Cause.NO_LINK if link is None else Cause.LINK_DOWN)
+    if run.passages and link.carrier is not False:
+        job.passes(Direction.LEAVES)
     match link.kind:
         case Bridge():
             return bridge.forward(run, job, link, None)
@@ -98,6 +114,8 @@ def arrive(run: Run, job: Job) -> Outcome:
     if is_wired and link.mtu and job.packet.exceeds(link.mtu + _SPARE + Ethernet.size):
         detail = f"{job.packet.size - Ethernet.size} bytes, and {job.device} takes {link.mtu}"
         return Dropped(job.host.name, job.device, Cause.TOO_BIG, detail)
+    if run.passages:
+        job.passes(Direction.ENTERS)
     if not link.master:
         return station(run, job, link)
     if link.master not in job.tables.bridges:

@@ -91,6 +91,27 @@ class Hop:
         return f"{self.host}: {self.consulted.command}: {self.entry}"
 
 
+class Direction(Enum):
+    """Which way a packet passes a device, as its host sees it."""
+
+    LEAVES = "leaves"
+    ENTERS = "enters"
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A device that the packet passes, where a packet socket on it sees the packet (packet(7))."""
+
+    host: str
+    device: str
+    direction: Direction
+    packet: Packet
+    """As it is there: a frame, or an IP packet where the device has no hardware addresses."""
+
+    def __str__(self) -> str:
+        return f"{self.direction.value} {self.host} by {self.device}: {self.packet}"
+
+
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """The packet arrives."""
@@ -177,8 +198,8 @@ class Connection:
     reply: Flow
 
 
-Trail = tuple["Trail", str, str, Consulted, object, Packet, Packet] | None
-"""Hops as they are collected, the last one first: copies of a packet share those before they part."""
+Trail = tuple["Trail", str, str, Consulted | Direction, object, Packet, Packet] | None
+"""Hops and passages as they are collected, the last one first: copies of a packet share those before they part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +218,19 @@ class Walk:
     @property
     def hops(self) -> tuple[Hop, ...]:
         """All decisions, in order."""
-        found: list[Hop] = []
+        return tuple(each for each in self.course if isinstance(each, Hop))
+
+    @property
+    def course(self) -> tuple[Hop | Passage, ...]:
+        """All decisions and, where these were asked for, the passages between them, in order."""
+        found: list[Hop | Passage] = []
         trail = self.trail
         while trail is not None:
-            trail, host, device, consulted, entry, before, after = trail
-            found.append(Hop(host, device, consulted, entry, before, after))
+            trail, host, device, what, entry, before, after = trail
+            if isinstance(what, Direction):
+                found.append(Passage(host, device, what, after))
+            else:
+                found.append(Hop(host, device, what, entry, before, after))
         return tuple(reversed(found))
 
     @property

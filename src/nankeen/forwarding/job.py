@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum, auto
 
-from nankeen.forwarding.hop import Connection, Consulted, End, Flow, Trail
+from nankeen.forwarding.hop import Connection, Consulted, Direction, End, Flow, Trail
 from nankeen.forwarding.packet import Packet
 from nankeen.forwarding.tables import Tables
 from nankeen.forwarding.world import Host, World
@@ -78,6 +78,10 @@ class Job:
         self.trail = (self.trail, self.host.name, where, consulted, entry, packet, after)
         self.packet = after
 
+    def passes(self, direction: Direction) -> None:
+        """Adds the passage of the device that the packet is at."""
+        self.trail = (self.trail, self.host.name, self.device, direction, None, self.packet, self.packet)
+
     def at(self, stage: Stage, device: str | None = None) -> Job:
         """The same packet, at another stage."""
         self.stage = stage
@@ -100,6 +104,8 @@ class Run:
     world: World
     resolve: Callable[[Run, Job, IPAddress], HardwareAddress | None]
     """Asks the neighbours of a device who has the address, by ARP or neighbour discovery."""
+    passages: bool = False
+    """Whether the devices passed are told, too: it takes time."""
     known: dict[tuple[str, Flow], Connection] = field(default_factory=dict)
     """Connections from earlier packets, by host and by either flow."""
     made: list[Connection] = field(default_factory=list)

@@ -6,7 +6,7 @@ wg_xmit and wg_packet_consume_data_done of drivers/net/wireguard, and the udp ba
 
 from __future__ import annotations
 
-from nankeen.forwarding.hop import Cause, Consulted, Delivered, Dropped, End
+from nankeen.forwarding.hop import Cause, Consulted, Delivered, Direction, Dropped, End
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
 from nankeen.forwarding.packet import (
     Ethernet,
@@ -167,12 +167,19 @@ def deliver(run: Run, job: Job) -> Outcome:
         case (Udp(), VxlanHeader(), *_):
             return _leave_vxlan(run, job)
         case (Udp(), WireguardHeader(), *_):
-            return _leave_wireguard(job)
+            return _seen(run, _leave_wireguard(job))
         case (Udp(), Ip(), *_):
-            return _leave_datagrams(job)
+            return _seen(run, _leave_datagrams(job))
         case (Ip(), *_):
-            return _leave_ipip(job)
+            return _seen(run, _leave_ipip(job))
     return Delivered(job.host.name, job.device, job.packet.ip.destination)
+
+
+def _seen(run: Run, found: Outcome) -> Outcome:
+    """What comes out of a tunnel as an IP packet, at its device."""
+    if run.passages and isinstance(found, Job):
+        found.passes(Direction.ENTERS)
+    return found
 
 
 def _no_tunnel(job: Job, why: str) -> End:

@@ -38,15 +38,23 @@ _QUESTIONS = 6
 """A question of a neighbour may need another, of a tunnel's underlay; no sound network has more in a row."""
 
 
-def walk(world: World, packet: Packet, at: str | None = None, connections: Iterable[Connection] = ()) -> Walk:
+def walk(
+    world: World,
+    packet: Packet,
+    at: str | None = None,
+    connections: Iterable[Connection] = (),
+    *,
+    passages: bool = False,
+) -> Walk:
     """What becomes of an IP packet that a process sends on the host `at`, by default the one that has its source
     address; a source of zeros leaves the choice to the host. `connections` are those of earlier walks, which the packet
-    may be an answer in. Raises `InputError` where it is not clear who sends it.
+    may be an answer in. `passages` asks for the devices that it passes. Raises `InputError` where it is not clear who
+    sends it.
     """
     host = _sender(world, packet, at)
     known = list(connections)
     flows = {(item.host, flow): item for item in known for flow in (item.original, item.reply)}
-    run = Run(world, _resolve, flows)
+    run = Run(world, _resolve, passages, flows)
     if host.state is None:
         end: End = Unknown(host.name, "", f"nothing was observed of {host.name}")
         return Walk(packet, None, end, packet, tuple(known))
