@@ -14,7 +14,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nankeen.model.errors import NankeenError
-from nankeen.tunnel.control import SOCKET, Answer, Ask, Change, Configure, Done, Refused, Report, Request, Stop
+from nankeen.tunnel.control import (
+    SOCKET,
+    Answer,
+    Ask,
+    Change,
+    Configure,
+    Done,
+    Known,
+    Refused,
+    Report,
+    Request,
+    Show,
+    Stop,
+)
 from nankeen.tunnel.listener import Listener
 from nankeen.tunnel.path import DataPath
 
@@ -57,6 +70,8 @@ class Process:
                 self._path.change(request)
             case Ask():
                 return self._path.report() if self._path else Report()
+            case Show():
+                return Known(self._path.known() if self._path else None)
             case Stop():
                 self._running = False
         return Done()

@@ -18,10 +18,12 @@ from nankeen.tunnel.control import (
     Ask,
     Change,
     Configure,
+    Known,
     Refused,
     Report,
     Request,
     Settings,
+    Show,
     Stop,
     decode_answer,
     encode_request,
@@ -122,18 +124,30 @@ def report_now(path: Path, seconds: float) -> Report:
     """What the data path that listens there has done: for who cannot await it. Raises `KernelError`, also where it says
     nothing for that long.
     """
+    answer = _ask_now(path, seconds, Ask())
+    if not isinstance(answer, Report):
+        raise KernelError("it does not say what it has done", where=str(path))
+    return answer
+
+
+def told_now(path: Path, seconds: float) -> Settings | None:
+    """What the data path that listens there goes by, None where it was told nothing. Raises as `report_now` does."""
+    answer = _ask_now(path, seconds, Show())
+    if not isinstance(answer, Known):
+        raise KernelError("it does not say what it was told", where=str(path))
+    return answer.settings
+
+
+def _ask_now(path: Path, seconds: float, request: Request) -> Answer:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(seconds)
             connection.connect(str(path))
-            connection.sendall(encode_request(Ask()))
+            connection.sendall(encode_request(request))
             with connection.makefile("rb") as lines:
-                answer = decode_answer(lines.readline(LONGEST))
+                return decode_answer(lines.readline(LONGEST))
     except (OSError, InputError) as error:
         raise KernelError(f"the data path does not answer: {error}", where=str(path)) from error
-    if not isinstance(answer, Report):
-        raise KernelError("it does not say what it has done", where=str(path))
-    return answer
 
 
 class _Wire(asyncio.Protocol):

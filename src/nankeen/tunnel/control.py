@@ -3,10 +3,13 @@
     {"do": "configure", "device": "flannel0", "mtu": 1472, "sockets": [[LOCAL, PORT, SUBNET]], "peers": [PEER, …]}
     {"do": "change", "device": "flannel0", "added": [PEER, …], "removed": [SUBNET, …]}
     {"do": "report"}
+    {"do": "show"}
     {"do": "stop"}
 
 where a PEER is [SUBNET, ENDPOINT, PORT, NODE]. Each line is answered by one: `{"answer": "ok"}`, `{"answer": "error",
-"problem": …}`, or `{"answer": "report", "report": …}`. Here is what is said; `listener.py` and `client.py` say it.
+"problem": …}`, `{"answer": "report", "report": …}`, or `{"answer": "settings", "settings": …}` with what was told by
+`configure` and every `change` since, or without where nothing was. Here is what is said; `listener.py` and
+`client.py` say it.
 """
 
 from __future__ import annotations
@@ -96,11 +99,16 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Show:
+    """What the data path goes by."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """End, when this has been answered."""
 
 
-Request = Configure | Change | Ask | Stop
+Request = Configure | Change | Ask | Show | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,19 +147,27 @@ class Refused:
     problem: str
 
 
-Answer = Done | Refused | Report
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the data path goes by; None where it was told nothing yet."""
+
+    settings: Settings | None
+
+
+Answer = Done | Refused | Report | Known
 
 
 def encode_request(request: Request) -> bytes:
     """One line."""
     match request:
         case Configure(settings):
-            sockets = [_Socket(str(item.local), item.port, str(item.subnet)) for item in settings.sockets]
-            return _line(_Configure(settings.device, settings.mtu, sockets, _peers(settings.peers)))
+            return _line(_configure(settings))
         case Change(device, added, removed):
             return _line(_Change(device, _peers(added), [str(subnet) for subnet in removed]))
         case Ask():
             return _line(_Ask())
+        case Show():
+            return _line(_Show())
         case Stop():
             return _line(_Stop())
 
@@ -173,13 +189,17 @@ def encode_answer(answer: Answer) -> bytes:
             return _line(_Answer("error", problem))
         case Report():
             return _line(_Answer("report", report=answer))
+        case Known(settings):
+            return _line(_Answer("settings", settings=_configure(settings) if settings else None))
 
 
 def decode_answer(line: bytes | bytearray) -> Answer:
     """What a line answers. Raises `InputError`."""
     try:
         said = _ANSWERS.decode(line)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        if said.answer == "settings":
+            return Known(said.settings.told() if said.settings else None)
+    except (msgspec.MsgspecError, ValueError, OSError, RecursionError) as error:
         raise InputError(f"no answer: {str(error)[:200]}", where=_WHERE) from error
     if said.report is not None:
         return said.report
@@ -218,9 +238,12 @@ class _Configure(msgspec.Struct, tag_field="do", tag="configure", forbid_unknown
     peers: list[_Peer]
 
     def value(self) -> Request:
+        return Configure(self.told())
+
+    def told(self) -> Settings:
         sockets = tuple(item.value(self.device) for item in self.sockets)
         _require_distinct([item.identity for item in sockets], "two sockets of one family")
-        return Configure(Settings(self.device, self.mtu, sockets, _parse_peers(self.device, self.peers)))
+        return Settings(self.device, self.mtu, sockets, _parse_peers(self.device, self.peers))
 
 
 class _Change(msgspec.Struct, tag_field="do", tag="change", forbid_unknown_fields=True):
@@ -238,25 +261,36 @@ class _Ask(msgspec.Struct, tag_field="do", tag="report", forbid_unknown_fields=T
         return Ask()
 
 
+class _Show(msgspec.Struct, tag_field="do", tag="show", forbid_unknown_fields=True):
+    def value(self) -> Request:
+        return Show()
+
+
 class _Stop(msgspec.Struct, tag_field="do", tag="stop", forbid_unknown_fields=True):
     def value(self) -> Request:
         return Stop()
 
 
 class _Answer(msgspec.Struct, omit_defaults=True):
-    answer: Literal["ok", "error", "report"]
+    answer: Literal["ok", "error", "report", "settings"]
     problem: str = ""
     report: Report | None = None
+    settings: _Configure | None = None
 
 
-_REQUESTS: msgspec.json.Decoder[_Configure | _Change | _Ask | _Stop] = msgspec.json.Decoder(
-    _Configure | _Change | _Ask | _Stop
+_REQUESTS: msgspec.json.Decoder[_Configure | _Change | _Ask | _Show | _Stop] = msgspec.json.Decoder(
+    _Configure | _Change | _Ask | _Show | _Stop
 )
 _ANSWERS = msgspec.json.Decoder(_Answer)
 
 
 def _line(document: msgspec.Struct) -> bytes:
     return msgspec.json.encode(document) + b"\n"
+
+
+def _configure(settings: Settings) -> _Configure:
+    sockets = [_Socket(str(item.local), item.port, str(item.subnet)) for item in settings.sockets]
+    return _Configure(settings.device, settings.mtu, sockets, _peers(settings.peers))
 
 
 def _peers(peers: Iterable[TunnelPeer]) -> list[_Peer]:

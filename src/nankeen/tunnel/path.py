@@ -6,6 +6,7 @@ import select
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 
 from nankeen.tunnel.control import Change, Report, Settings
@@ -64,6 +65,10 @@ class DataPath:
         """What has been done."""
         path = "; ".join([str(self._queue), *map(str, self._underlays.values())])
         return Report(path, self._peers.counters(), dict(self._drops))
+
+    def known(self) -> Settings:
+        """What it goes by: the peers as they are now."""
+        return replace(self.settings, peers=tuple(self._peers.told(self.settings.device)))
 
     def register(self, poll: select.epoll) -> None:
         """Has its descriptors watched."""

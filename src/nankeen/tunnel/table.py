@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from itertools import chain
 
 from nankeen.model.address import IPNetwork
@@ -83,6 +84,11 @@ class PeerTable:
     def at(self, host: str) -> Iterable[Peer]:
         """The peers at an outer address."""
         return (peer for peer in self._subnets.values() if peer.host == host)
+
+    def told(self, device: str) -> Iterator[TunnelPeer]:
+        """The peers, as they were told."""
+        for subnet, peer in self._subnets.items():
+            yield TunnelPeer(device, subnet, ip_address(peer.host), peer.endpoint[1], peer.node)
 
     def counters(self) -> dict[str, Counters]:
         """By node, of all that are peers or have been."""

@@ -14,9 +14,11 @@ from nankeen.tunnel.control import (
     Configure,
     Counters,
     Done,
+    Known,
     Refused,
     Report,
     Settings,
+    Show,
     Stop,
     decode_answer,
     decode_request,
@@ -70,8 +72,8 @@ def test_a_change_is_heard_as_it_was_told(added: tuple[TunnelPeer, ...], removed
     assert decode_request(encode_request(change)) == change
 
 
-@pytest.mark.parametrize("request_", [Ask(), Stop()], ids=str)
-def test_a_request_without_arguments_is_heard(request_: Ask | Stop) -> None:
+@pytest.mark.parametrize("request_", [Ask(), Show(), Stop()], ids=str)
+def test_a_request_without_arguments_is_heard(request_: Ask | Show | Stop) -> None:
     assert decode_request(encode_request(request_)) == request_
 
 
@@ -82,6 +84,19 @@ def test_a_request_without_arguments_is_heard(request_: Ask | Stop) -> None:
 )
 def test_an_answer_is_heard_as_it_was_given(answer: Done | Refused | Report) -> None:
     assert decode_answer(encode_answer(answer)) == answer
+
+
+@given(peers())
+def test_what_it_goes_by_is_heard_as_it_was_told(told: tuple[TunnelPeer, ...]) -> None:
+    for answer in (Known(None), Known(Settings("flannel0", 1472, (SOCKET, SOCKET_IPV6), told))):
+        assert decode_answer(encode_answer(answer)) == answer
+
+
+def test_settings_that_nobody_could_have_are_no_answer() -> None:
+    with pytest.raises(InputError, match="no answer"):
+        decode_answer(
+            msgspec.json.encode({"answer": "settings", "settings": CONFIGURE | {"peers": [["x", "y", 1, "z"]]}})
+        )
 
 
 @given(st.binary(max_size=200))

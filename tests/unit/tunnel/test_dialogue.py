@@ -12,8 +12,21 @@ import pytest
 from nankeen.model.errors import KernelError
 from nankeen.model.tunnel import TunnelPeer, TunnelSocket
 from nankeen.tunnel import listener as listener_module
-from nankeen.tunnel.client import Client
-from nankeen.tunnel.control import Answer, Ask, Change, Configure, Counters, Done, Refused, Report, Request, Settings
+from nankeen.tunnel.client import Client, told_now
+from nankeen.tunnel.control import (
+    Answer,
+    Ask,
+    Change,
+    Configure,
+    Counters,
+    Done,
+    Known,
+    Refused,
+    Report,
+    Request,
+    Settings,
+    Show,
+)
 from nankeen.tunnel.listener import Listener
 
 PEER = TunnelPeer("flannel0", ip_network("10.244.2.0/24"), ip_address("192.168.0.12"), 8285, "node2")
@@ -124,6 +137,18 @@ async def test_what_is_no_request_is_answered_and_the_next_one_served(tmp_path: 
         ).splitlines()
     assert first == third == b'{"answer":"ok"}'
     assert b"no request" in second
+
+
+async def test_who_looks_on_is_told_what_the_data_path_goes_by(tmp_path: Path) -> None:
+    settings = Settings("flannel0", 1472, (SOCKET,), MANY)
+    async with data_path(tmp_path / "tunnel.sock", lambda request: Known(settings) if request == Show() else Done()):
+        assert await asyncio.to_thread(told_now, tmp_path / "tunnel.sock", 5.0) == settings
+
+
+async def test_who_looks_on_is_refused_by_one_that_does_not_know_the_question(tmp_path: Path) -> None:
+    async with data_path(tmp_path / "tunnel.sock", lambda _: Refused("no request")):
+        with pytest.raises(KernelError, match="does not say what it was told"):
+            await asyncio.to_thread(told_now, tmp_path / "tunnel.sock", 5.0)
 
 
 async def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

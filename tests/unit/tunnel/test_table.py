@@ -50,6 +50,13 @@ def test_nobody_has_any_other(peers: PeerTable, address: str) -> None:
     assert node_to(peers, address) is None  # also where it was asked for before
 
 
+def test_what_was_told_and_changed_since_is_what_it_goes_by(peers: PeerTable) -> None:
+    assert set(peers.told("flannel0")) == set(PEERS)
+    other = peer("10.244.9.0/24", "192.168.0.19", "node9")
+    peers.change([other], [PEERS[0].subnet])
+    assert set(peers.told("flannel0")) == {*PEERS[1:], other}
+
+
 networks = st.one_of(
     st.builds(lambda a, b: IPv4Network((a >> (32 - b) << (32 - b), b)), st.integers(0, 2**32 - 1), st.integers(0, 32)),
     st.builds(
