@@ -7,7 +7,7 @@ from functools import partial
 
 from nankeen.forwarding.hop import Answered, Cause, Connection, Consulted, Dropped, End, Flow
 from nankeen.forwarding.job import Job, Run, Track
-from nankeen.forwarding.packet import Icmp, IcmpKind, Ip, Packet, Protocol, Tcp, Udp, WireguardHeader
+from nankeen.forwarding.packet import Icmp, IcmpKind, Ip, Packet, Protocol, Sctp, Tcp, Udp, WireguardHeader
 from nankeen.forwarding.route import ANY, _select4, _select6, is_local, lookup
 from nankeen.forwarding.ruleset import Act, Action, Hook, Look, Rule
 from nankeen.model.address import IPAddress
@@ -115,7 +115,7 @@ def flow_of(packet: Packet) -> Flow:
     header = packet.ip
     inner = packet.headers[1] if len(packet.headers) > 1 else None
     match inner:
-        case Udp(source, destination) | Tcp(source, destination):
+        case Udp(source, destination) | Tcp(source, destination) | Sctp(source, destination):
             return Flow(header.source, header.destination, inner.protocol, source, destination)
         case Icmp(_, identifier):
             return Flow(header.source, header.destination, protocol_of(packet), identifier, identifier)
@@ -126,7 +126,7 @@ def protocol_of(packet: Packet) -> int:
     """What the outermost IP header says it carries; 0 where the packet ends there."""
     inner = packet.headers[1] if len(packet.headers) > 1 else None
     match inner:
-        case Udp() | Tcp():
+        case Udp() | Tcp() | Sctp():
             return inner.protocol
         case Icmp():
             return Protocol.ICMP if packet.ip.version == 4 else Protocol.ICMPV6
@@ -141,7 +141,7 @@ def _carrying(packet: Packet, flow: Flow) -> Packet:
     header, *rest = packet.headers
     if not isinstance(header, Ip):
         return packet
-    if rest and isinstance(rest[0], Udp | Tcp):
+    if rest and isinstance(rest[0], Udp | Tcp | Sctp):
         rest[0] = replace(rest[0], source=flow.source_port, destination=flow.port)
     return Packet((replace(header, source=flow.source, destination=flow.destination), *rest), packet.payload)
 
@@ -164,8 +164,8 @@ def _look(job: Job, iif: str, oif: str) -> Look:
     facts.update({f"meta {key}": device for key, device in (("iif", iif), ("oif", oif)) if device})
     inner = packet.headers[1] if len(packet.headers) > 1 else None
     match inner:
-        case Udp(source, destination) | Tcp(source, destination):
-            kinds = ("udp" if isinstance(inner, Udp) else "tcp", "th")
+        case Udp(source, destination) | Tcp(source, destination) | Sctp(source, destination):
+            kinds = (inner.protocol.name.lower(), "th")
             facts.update({f"{kind} sport": source for kind in kinds})
             facts.update({f"{kind} dport": destination for kind in kinds})
         case Icmp(kind):

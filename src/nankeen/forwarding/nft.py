@@ -41,6 +41,7 @@ _NAMES = {
     "ip6": {"saddr", "daddr", "nexthdr", "hoplimit"},
     "tcp": {"sport", "dport"},
     "udp": {"sport", "dport"},
+    "sctp": {"sport", "dport"},
     "th": {"sport", "dport"},
     "icmp": {"type"},
     "icmpv6": {"type"},

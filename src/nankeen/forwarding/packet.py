@@ -28,6 +28,7 @@ class Protocol(IntEnum):
     UDP = 17
     IPV6 = 41
     ICMPV6 = 58
+    SCTP = 132
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,20 @@ class Tcp:
 
 
 @dataclass(frozen=True, slots=True)
+class Sctp:
+    """RFC 9260: the common header, and the chunk INIT that opens an association."""
+
+    source: int
+    destination: int
+
+    size: ClassVar[int] = 32
+    protocol: ClassVar[Protocol] = Protocol.SCTP
+
+    def __str__(self) -> str:
+        return f"SCTP {self.source} → {self.destination} INIT"
+
+
+@dataclass(frozen=True, slots=True)
 class VxlanHeader:
     """RFC 7348 §5."""
 
@@ -197,7 +212,7 @@ class WireguardHeader:
         return f"WireGuard from {self.device_key}"
 
 
-Header = Ethernet | Arp | Ip | Icmp | Udp | Tcp | VxlanHeader | WireguardHeader
+Header = Ethernet | Arp | Ip | Icmp | Udp | Tcp | Sctp | VxlanHeader | WireguardHeader
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from nankeen.forwarding import ethernet, ip, resolve, tunnel
 from nankeen.forwarding.hop import Answered, Cause, Connection, Delivered, Dropped, End, Trail, Unknown, Walk
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
-from nankeen.forwarding.packet import Icmp, IcmpKind, Ip, Packet, Tcp, Udp
+from nankeen.forwarding.packet import Icmp, IcmpKind, Ip, Packet, Sctp, Tcp, Udp
 from nankeen.forwarding.tables import Unpredictable
 from nankeen.forwarding.world import Host, Resolution, World
 from nankeen.model.address import HardwareAddress, IPAddress
@@ -68,7 +68,7 @@ def reply_to(walked: Walk) -> Packet:
     header, *rest = walked.last.headers
     if not walked.delivered or not isinstance(header, Ip):
         raise InputError("only a packet that was delivered has an answer")
-    if rest and isinstance(rest[0], Udp | Tcp):
+    if rest and isinstance(rest[0], Udp | Tcp | Sctp):
         rest[0] = type(rest[0])(rest[0].destination, rest[0].source)
     elif rest and isinstance(rest[0], Icmp):
         rest[0] = Icmp(IcmpKind.ECHO_REPLY, rest[0].identifier)

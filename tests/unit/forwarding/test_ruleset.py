@@ -9,7 +9,7 @@ import pytest
 
 from nankeen.forwarding import Answered, Cause, Dropped, Unknown, datagram, nft, reply_to, walk
 from nankeen.forwarding.firewall import ruleset_of
-from nankeen.forwarding.packet import IcmpKind
+from nankeen.forwarding.packet import IcmpKind, Packet, Sctp
 from nankeen.forwarding.ruleset import Hook, Ruleset
 from nankeen.model.address import Family
 from nankeen.model.errors import InputError
@@ -200,3 +200,16 @@ def test_a_desired_firewall_says_what_its_table_will() -> None:
         world = cluster(node2=host("node2", node(2), found))
         assert said in str(walk(world, PACKET).end)
     assert found.has(Hook.INPUT, 4, nat=False)
+
+
+def test_a_rule_about_the_ports_of_sctp_is_about_no_other_protocol() -> None:
+    found = ruleset([match(field("sctp", "dport"), 53), DROP])
+    world = cluster(node1=host("node1", node(1), found))
+    sctp = Packet((PACKET.headers[0], Sctp(40000, 53)))
+    assert isinstance(walk(world, sctp).end, Dropped)
+    assert walk(world, PACKET).delivered
+
+
+def test_the_answer_of_sctp_goes_to_the_port_that_asked() -> None:
+    found = walk(cluster(), Packet((PACKET.headers[0], Sctp(40000, 53))))
+    assert reply_to(found).headers[1] == Sctp(53, 40000)
