@@ -66,6 +66,19 @@ class NetfilterSocket:
                 return answers
         raise _failure(errno.EAGAIN, "the packet filter changes faster than it can be read")
 
+    def request(self, message: bytes, subject: str) -> bool:
+        """Has one thing done; False where what it is about is not there. Raises `KernelError` about `subject`."""
+        asked = bytearray(message)
+        asked[6] |= NLM_F_ACK
+        self._send([asked])
+        for kind, _, sequence, body in self._answers():
+            if kind != NLMSG_ERROR or sequence != self._sequence:
+                continue
+            if (code := _code(body)) not in (0, errno.ENOENT):
+                raise _failure(code, f"the kernel refused a change: {os.strerror(code)}", subject)
+            return not code
+        raise AssertionError("answers never end")  # they end by raising
+
     def transact(self, messages: Sequence[bytes], subject: str) -> None:
         """Makes all the changes, or none and raises `KernelError` about `subject`."""
         if not messages:

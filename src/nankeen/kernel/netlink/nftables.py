@@ -12,8 +12,7 @@ Rules themselves are written by `nft`; what is here is what must be fast. After 
 from __future__ import annotations
 
 import struct
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ from nankeen.kernel.netlink.message import (
     NLM_F_CREATE,
     attribute,
     attributes,
+    elements,
     message,
     nested,
     read_string,
@@ -49,11 +49,11 @@ _CHAIN_HANDLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY = 2, 3, 4, 5
 _RULE_CHAIN, _RULE_HANDLE = 2, 3
 _SET_FLAGS, _SET_HANDLE = 3, 16
 _HOOK_NUMBER, _GENERATION = 1, 1
-_ELEMENTS, _LIST_ELEMENT, _KEY, _VALUE = 3, 1, 1, 1
+_ELEMENTS, _LIST_ELEMENT, _KEY, _VALUE, _DATA = 3, 1, 1, 1, 2
 
 _GENERAL = struct.Struct(">BBH")
-_ELEMENTS_A_MESSAGE = 1024
-"""An attribute's length has 16 bits; an IPv6 element takes 28 bytes."""
+_ELEMENTS_A_MESSAGE = 1000
+"""An attribute's length has 16 bits; an IPv6 element takes 28 bytes, and up to 64 in a map."""
 
 _T = TypeVar("_T")
 
@@ -150,12 +150,18 @@ def delete_table(family: int, name: str) -> bytes:
 
 def add_elements(family: int, table: str, name: str, keys: Iterable[bytes]) -> list[bytes]:
     """Messages of a batch. An element that is there already is no error."""
-    return _change_elements(_NEW_ELEMENTS, NLM_F_CREATE, family, table, name, keys)
+    return _change_elements(_NEW_ELEMENTS, NLM_F_CREATE, family, table, name, map(_element, keys))
+
+
+def add_mappings(family: int, table: str, name: str, mappings: Mapping[bytes, bytes]) -> list[bytes]:
+    """The same for a map: keys, and where each leads. A key that leads elsewhere already is an error (EBUSY)."""
+    items = (_element(key, nested(_DATA, attribute(_VALUE, data))) for key, data in mappings.items())
+    return _change_elements(_NEW_ELEMENTS, NLM_F_CREATE, family, table, name, items)
 
 
 def delete_elements(family: int, table: str, name: str, keys: Iterable[bytes]) -> list[bytes]:
     """Messages of a batch. An element that is not there is one (ENOENT)."""
-    return _change_elements(_DELETE_ELEMENTS, 0, family, table, name, keys)
+    return _change_elements(_DELETE_ELEMENTS, 0, family, table, name, map(_element, keys))
 
 
 def batch_ends() -> tuple[bytes, bytes]:
@@ -199,16 +205,16 @@ def of_type(kind: type[_T], answers: Sequence[tuple[int, bytes]]) -> list[_T]:
 
 def element_keys(body: bytes) -> Iterator[bytes]:
     """The keys in one answer to a dump of elements."""
-    elements = attributes(body, 4).get(_ELEMENTS, b"")
-    offset = 0
-    while offset + 4 <= len(elements):
-        length = int.from_bytes(elements[offset : offset + 2], sys.byteorder)
-        if length < 4:
-            return
-        key = attributes(elements[offset + 4 : offset + length]).get(_KEY)
-        if key is not None:
-            yield attributes(key)[_VALUE]
-        offset += (length + 3) & ~3
+    return (key for key, _ in element_pairs(body))
+
+
+def element_pairs(body: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The keys in one answer to a dump of a map's elements, each with its data, which is empty in a set."""
+    for element in elements(attributes(body, 4).get(_ELEMENTS, b"")):
+        parts = attributes(element)
+        if _KEY in parts:
+            data = attributes(parts[_DATA]).get(_VALUE, b"") if _DATA in parts else b""
+            yield attributes(parts[_KEY])[_VALUE], data
 
 
 def touched(kind: int, body: bytes) -> tuple[int, str, str] | None:
@@ -228,12 +234,16 @@ def _request(kind: int, family: int, *parts: bytes) -> bytes:
     return message(kind, 0, _GENERAL.pack(family, 0, 0) + b"".join(parts))
 
 
-def _change_elements(kind: int, flags: int, family: int, table: str, name: str, keys: Iterable[bytes]) -> list[bytes]:
-    elements = [nested(_LIST_ELEMENT, nested(_KEY, attribute(_VALUE, key))) for key in keys]
+def _element(key: bytes, data: bytes = b"") -> bytes:
+    return nested(_LIST_ELEMENT, nested(_KEY, attribute(_VALUE, key)), data)
+
+
+def _change_elements(kind: int, flags: int, family: int, table: str, name: str, items: Iterable[bytes]) -> list[bytes]:
+    listed = list(items)
     head = _GENERAL.pack(family, 0, 0) + string(_TABLE, table) + string(_NAME, name)
     return [
-        message(kind, flags, head + nested(_ELEMENTS, *elements[start : start + _ELEMENTS_A_MESSAGE]))
-        for start in range(0, len(elements), _ELEMENTS_A_MESSAGE)
+        message(kind, flags, head + nested(_ELEMENTS, *listed[start : start + _ELEMENTS_A_MESSAGE]))
+        for start in range(0, len(listed), _ELEMENTS_A_MESSAGE)
     ]
 
 
