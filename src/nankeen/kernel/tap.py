@@ -29,7 +29,7 @@ _SO_ATTACH_FILTER = 26
 _SIOCGIFINDEX = 0x8933
 _IFREQ = struct.Struct("=16si20x")
 _PROGRAM = struct.Struct("@HP")
-_ETHERNET = frozenset({1, 772})
+ETHERNET = frozenset({1, 772})
 """ARPHRD_ETHER, ARPHRD_LOOPBACK (linux/if_arp.h)."""
 _IP = frozenset({519, 768, 769, 776, 65534})
 """ARPHRD_RAWIP, _TUNNEL, _TUNNEL6, _SIT, _NONE: no header of the link layer."""
@@ -55,12 +55,12 @@ class Tap:
             with entered(namespace):
                 self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         except OSError as error:
-            raise _refusal(error, device) from error
+            raise refusal(error, device) from error
         try:
             self._prepare(wanted, size)
         except OSError as error:
             self._socket.close()
-            raise _refusal(error, device) from error
+            raise refusal(error, device) from error
         except BaseException:
             self._socket.close()
             raise
@@ -102,9 +102,9 @@ class Tap:
         """In this order nothing is heard before the filter stands: a socket of protocol 0 hears nothing."""
         self._socket.setblocking(False)
         self._socket.bind((self.device, 0))
-        self.link = _link_type(self._socket, self.device)
+        self.link = link_type(self._socket.getsockname()[3], self.device)
         if wanted is not None:
-            _attach(self._socket, wanted(self.link))
+            attach(self._socket, wanted(self.link))
         index = _IFREQ.unpack(fcntl.ioctl(self._socket, _SIOCGIFINDEX, _IFREQ.pack(self.device.encode(), 0)))[1]
         self._socket.setsockopt(SOL_PACKET, _ADD_MEMBERSHIP, _MEMBERSHIP.pack(index, _MR_PROMISC, 0))
         self._ring = Ring(self._socket, self.device, size)
@@ -124,22 +124,23 @@ class Tap:
             loop.remove_reader(self._socket)
 
 
-def _link_type(sock: socket.socket, device: str) -> LinkType:
-    kind = sock.getsockname()[3]
-    if kind in _ETHERNET:
+def link_type(kind: int, device: str) -> LinkType:
+    """What frames begin with at a device of that kind (ARPHRD_*). Raises `KernelError` where that is not known."""
+    if kind in ETHERNET:
         return LinkType.ETHERNET
     if kind in _IP:
         return LinkType.IP
     raise KernelError(f"a device of kind {kind} (ARPHRD_*) cannot be read", where=device)
 
 
-def _attach(sock: socket.socket, program: bpf.Program) -> None:
+def attach(sock: socket.socket, program: bpf.Program) -> None:
     """Has the kernel run the program on each frame. Raises `OSError` where it refuses the program."""
     buffer = ctypes.create_string_buffer(bpf.encode(program), len(program) * 8)
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _PROGRAM.pack(len(program), ctypes.addressof(buffer)))
 
 
-def _refusal(error: OSError, device: str) -> KernelError:
+def refusal(error: OSError, device: str) -> KernelError:
+    """Why a packet socket cannot listen there, in words."""
     number = error.errno or 0
     match number:
         case errno.EPERM | errno.EACCES:
