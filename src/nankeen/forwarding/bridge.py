@@ -171,6 +171,7 @@ def _filtered(run: Run, job: Job, bridge: Link) -> End | None:
     name = f"net/bridge/bridge-nf-call-{'iptables' if version == 4 else 'ip6tables'}"
     if job.tables.settings.get(name, "0") == "0":
         return None
+    run.is_filtered = True
     device, before = bridge.name, inner.packet
     for hook, iif, oif in (
         (Hook.PREROUTING, device, ""), (Hook.FORWARD, device, device), (Hook.POSTROUTING, device, device),

@@ -60,12 +60,13 @@ def output(run: Run, job: Job) -> Outcome:
             return _unroutable(job, decision)
         job.note(Consulted.ROUTE, decision.shown, device=decision.device)
         job.nexthop, job.device = decision.gateway, "lo" if decision.is_local else decision.device
-    return job.at(Stage.LEAVE)
+    return _leave(run, job)
 
 
-def leave(run: Run, job: Job) -> Outcome:
+def _leave(run: Run, job: Job) -> Outcome:
     """The packet goes out by its device, in fragments if it must and may."""
-    _protected(job)
+    if job.tables.policies:
+        _protected(job)
     ended = netfilter.passes(run, job, Hook.POSTROUTING, iif=job.iif, oif=job.device)
     if ended is not None:
         return ended
@@ -99,7 +100,8 @@ def receive(run: Run, job: Job) -> Outcome:
         return Dropped(job.host.name, device, refusal.cause, f"{refusal.cause.value}: {refusal.entry}")
     if decision.is_local:
         job.note(Consulted.LOCAL, decision.shown)
-        _protected(job)
+        if tables.policies:
+            _protected(job)
         ended = netfilter.passes(run, job, Hook.INPUT, iif=device)
         return ended if ended is not None else job.at(Stage.DELIVER)
     return _forward(run, job, decision)
@@ -123,7 +125,7 @@ def _forward(run: Run, job: Job, decision: Decision) -> Outcome:
     if ended is not None:
         return ended
     job.fragments = version == 4
-    return job.at(Stage.LEAVE, decision.device)
+    return _leave(run, job.at(Stage.TRANSMIT, decision.device))
 
 
 def _unfit(job: Job, decision: Decision) -> End | None:
@@ -186,8 +188,6 @@ def _protected(job: Job) -> None:
     """Raises `Unpredictable` where IPsec has to do with the packet: whether its security associations stand is not
     read.
     """
-    if not job.tables.policies:
-        return
     header = job.packet.ip
     for policy in job.tables.policies:
         if (

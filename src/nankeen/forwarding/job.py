@@ -20,8 +20,6 @@ class Stage(IntEnum):
     """With a process of the host."""
     OUTPUT = auto()
     """Made by the host itself, routed."""
-    LEAVE = auto()
-    """Routed, on its way out by a device."""
     TRANSMIT = auto()
     """At a device, with the next hop known."""
     FRAME = auto()
@@ -89,6 +87,11 @@ class Job:
             self.device = device
         return self
 
+    def become(self, host: Host, device: str, trail: Trail) -> None:
+        """The packet is in another host's hands, come in by that device: nothing that this one remembers goes along."""
+        self.stage, self.host, self.device, self.trail = Stage.RECEIVE, host, device, trail
+        self.iif, self.nexthop, self.mark, self.track, self.fragments = "", None, 0, None, True
+
     def copy(self, stage: Stage, host: Host, device: str) -> Job:
         """A copy of the packet, in another host's hands: nothing that this one remembers of it goes along."""
         return Job(stage, host, device, self.packet, self.trail)
@@ -119,3 +122,5 @@ class Run:
     question: IPAddress | None = None
     """Of a walk that resolves a neighbour: whose address is asked for."""
     answers: set[HardwareAddress] = field(default_factory=set)
+    is_filtered: bool = False
+    """Whether a packet filter was asked about a frame that crosses a bridge."""

@@ -239,11 +239,10 @@ class Packet:
     @property
     def ip(self) -> Ip:
         """The outermost IP header, which stands first or behind Ethernet's. Raises `TypeError` where there is none."""
-        for header in self.headers:
-            if type(header) is Ip:
-                return header
-            if type(header) is not Ethernet:
-                break
+        first = self.headers[0]
+        header = self.headers[1] if type(first) is Ethernet else first
+        if type(header) is Ip:
+            return header
         raise TypeError(f"{self} is no IP packet")
 
     def within(self, *outer: Header) -> Packet:

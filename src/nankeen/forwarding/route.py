@@ -8,12 +8,14 @@ goes on with the next rule.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nankeen.forwarding.tables import LOCAL_TABLE, Entry, Tables, Unpredictable
 from nankeen.model.address import IPAddress
 from nankeen.model.observed import NextHop, OtherRoute, RouteType, RoutingRule
 from nankeen.model.state import Address, AddressFlag, Route
 
+_OWN = frozenset({RouteType.LOCAL, RouteType.BROADCAST, RouteType.ANYCAST})
 _ERRORS = frozenset({RouteType.BLACKHOLE, RouteType.UNREACHABLE, RouteType.PROHIBIT})
 
 
@@ -29,14 +31,11 @@ class Decision:
     """What the route prefers packets of the host itself to carry."""
     shown: Route | OtherRoute | RoutingRule
     """The line that decided."""
-
-    @property
-    def is_local(self) -> bool:
-        return self.type in (RouteType.LOCAL, RouteType.BROADCAST, RouteType.ANYCAST)
+    is_local: bool = False
+    """Whether the packet is for the host itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """What is asked of the tables, besides the destination."""
 
     source: IPAddress | None = None
@@ -114,7 +113,7 @@ def _decide(tables: Tables, entry: Entry, oif: str) -> Decision | None:
     if len(hops) > 1 or not hops[0].device:
         raise Unpredictable(f"the kernel chooses one of several next hops: {entry.shown}")
     hop = hops[0]
-    return Decision(entry.type, hop.device, hop.gateway, entry.source, entry.shown)
+    return Decision(entry.type, hop.device, hop.gateway, entry.source, entry.shown, entry.type in _OWN)
 
 
 def _is_alive(tables: Tables, hop: NextHop) -> bool:

@@ -77,6 +77,7 @@ class Tables:
         self.facts = {facts.device: facts for facts in state.of(LinkFacts)}
         self.ports = {port.device: port for port in state.of(BridgePort)}
         self._cache: dict[object, object] = {}
+        self._forwarding: dict[tuple[int, str], bool] = {}
 
     def setting(self, path: str) -> int:
         """A setting that is a number. Raises `Unpredictable`."""
@@ -92,7 +93,11 @@ class Tables:
 
     def is_forwarding(self, version: int, device: str) -> bool:
         """Whether packets that come in by the device are sent on; in IPv6 the host decides as one (ip6_forward)."""
-        return bool(self.setting(f"net/ipv{version}/conf/{device if version == 4 else 'all'}/forwarding"))
+        found = self._forwarding.get((version, device))
+        if found is None:
+            found = bool(self.setting(f"net/ipv{version}/conf/{device if version == 4 else 'all'}/forwarding"))
+            self._forwarding[version, device] = found
+        return found
 
     @cached_property
     def addresses(self) -> dict[str, list[Address]]:

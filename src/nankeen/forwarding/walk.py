@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from nankeen.forwarding import ethernet, ip, resolve, tunnel
+from nankeen.forwarding import ethernet, ip, leg, resolve, tunnel
 from nankeen.forwarding.hop import Answered, Cause, Connection, Delivered, Dropped, End, Trail, Unknown, Walk
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
 from nankeen.forwarding.packet import Icmp, IcmpKind, Ip, Packet, Sctp, Tcp, Udp
@@ -21,8 +21,7 @@ from nankeen.model.errors import InputError
 _WORK: dict[Stage, Callable[[Run, Job], Outcome]] = {
     Stage.SEND: ip.send,
     Stage.OUTPUT: ip.output,
-    Stage.LEAVE: ip.leave,
-    Stage.TRANSMIT: ethernet.transmit,
+    Stage.TRANSMIT: leg.transmit,
     Stage.FRAME: ethernet.frame,
     Stage.ARRIVE: ethernet.arrive,
     Stage.RECEIVE: ip.receive,
@@ -105,8 +104,13 @@ def _follow(run: Run, first: Job) -> list[_Found]:
             steps += 1
             if steps > _STEPS:
                 return [*ends, (Unknown(job.host.name, job.device, f"more than {_STEPS} steps"), job.trail, job.packet)]
-            looped = steps > _SURELY_NO_LOOP and _comes_again(job, seen)
-            found = Dropped(job.host.name, job.device, Cause.LOOP) if looped else _step(run, job)
+            if steps > _SURELY_NO_LOOP and _comes_again(job, seen):
+                found = Dropped(job.host.name, job.device, Cause.LOOP)
+                break
+            try:
+                found = _STAGES[job.stage](run, job)
+            except Unpredictable as why:
+                found = Unknown(job.host.name, job.device, str(why))
         if isinstance(found, Job):
             jobs.append(found)
         elif isinstance(found, list):
@@ -124,13 +128,6 @@ def _comes_again(job: Job, seen: set[tuple[str, str, Packet]]) -> bool:
     again = place in seen
     seen.add(place)
     return again
-
-
-def _step(run: Run, job: Job) -> Outcome:
-    try:
-        return _STAGES[job.stage](run, job)
-    except Unpredictable as why:
-        return Unknown(job.host.name, job.device, str(why))
 
 
 def _rank(found: _Found) -> tuple[int, int]:

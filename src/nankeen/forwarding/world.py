@@ -6,12 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 from nankeen.forwarding.ruleset import NO_RULES, Ruleset
 from nankeen.forwarding.tables import Tables
 from nankeen.model.address import HardwareAddress, IPAddress
 from nankeen.model.errors import InputError
 from nankeen.model.state import State
+
+if TYPE_CHECKING:
+    from nankeen.forwarding.leg import Leg
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,10 @@ class World:
         self.resolved: dict[tuple[str, str, IPAddress, IPAddress], Resolution] = {}
         """What questions of neighbours have brought, by host, device, who was asked for and the address that asked: the
         same questions come with every packet.
+        """
+        self.legs: dict[tuple[str, str, IPAddress, IPAddress | None], Leg | Literal[False]] = {}
+        """Ways of frames that were walked before, by host, device, next hop, and the source where it is the host's own;
+        False for those that must be walked each time.
         """
 
     @classmethod
