@@ -17,6 +17,7 @@ from nankeen.inspect.walk.ending import Ending, Outcome, Remains, ending
 from nankeen.inspect.walk.journey import Journey
 from nankeen.inspect.walk.sighting import Role, Sighting
 from nankeen.model.packet import Arp, NeighbourMessage
+from nankeen.model.packet import Packet as Capture
 from nankeen.model.printable import printable
 
 _TOLD = 3
@@ -73,13 +74,20 @@ class Proof:
         return next((each for each in self.proven if each.verdict in (Verdict.DIFFERS, Verdict.NOT_SEEN)), None)
 
     @property
-    def hop(self) -> Hop | None:
-        """The decision that came out otherwise, as far as it shows: the last one before the first difference."""
+    def decisions(self) -> tuple[Hop, ...]:
+        """Of the predicted decisions those of which one came out otherwise: between the last point where all was as
+        predicted and the first where it was not. Empty where the prediction holds.
+        """
         if self.holds:
-            return None
-        course, first = list(self.journey.walk.course), self.first
-        until = next((n for n, each in enumerate(course) if first and each is first.point), len(course))
-        return next((each for each in reversed(course[:until]) if isinstance(each, Hop)), None)
+            return ()
+        between: list[list[Hop]] = [[]]
+        for each in self.journey.walk.course:
+            if isinstance(each, Hop):
+                between[-1].append(each)
+            else:
+                between.append([])
+        first = self.first
+        return tuple(between[-1 if first is None else self.proven.index(first)])
 
     @property
     def instead(self) -> str:
@@ -140,16 +148,20 @@ def _first_said(said: Iterable[Sighting]) -> Iterator[Sighting]:
     known: set[object] = set()
     for each in said:
         header = each.packet.headers[-1]
-        key = (each.host, each.device, _asked(each)) if each.role is Role.QUESTION else (each.role, header)
+        key = _question(each.packet) if each.role is Role.QUESTION else (each.role, header)
         if each.direction is Direction.LEAVES and key not in known:
             known.add(key)
             yield each
 
 
-def _asked(question: Sighting) -> object:
-    return next(
-        (header.target for header in question.packet.headers if isinstance(header, Arp | NeighbourMessage)), None
-    )
+def _question(packet: Capture) -> object:
+    """Who asks, and for whom."""
+    for header in packet.headers:
+        if isinstance(header, Arp):
+            return header.sender, header.target
+        if isinstance(header, NeighbourMessage):
+            return header.link_layer, header.target
+    return None
 
 
 def _time(sighting: Sighting) -> int:

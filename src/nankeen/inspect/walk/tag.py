@@ -21,6 +21,7 @@ from nankeen.model.packet import (
     ETHERTYPE_IPV6,
     Arp,
     ArpOperation,
+    Fragment,
     Header,
     Icmp,
     IPv4,
@@ -38,6 +39,8 @@ _NONCE = 16
 """Octets at the beginning of the payload; as many of them as it has."""
 _FLOW_LABEL = 0xF_FFFF
 _KEPT = 1 << 18
+_NEXT_HEADER = 6
+"""Where IPv6's header has it."""
 _ANSWER_AT = 8
 """Where the payload of an echo begins, and TCP's acknowledgement number, from the transport header on."""
 
@@ -171,6 +174,8 @@ class Tag:
         code.branch(Op.JUMP_EQUAL, Protocol.ICMPV6, icmp)
         code.branch(Op.JUMP_EQUAL, Protocol.TCP, answer, following)
         code.put(icmp)
+        code.do(Op.LOAD_BYTE_AT_X, _NEXT_HEADER)
+        code.branch(Op.JUMP_EQUAL, Protocol.FRAGMENT, answer)
         code.do(Op.LOAD_BYTE_AT_X, IPv6.LENGTH)
         code.branch(Op.JUMP_EQUAL, Icmpv6Type.NEIGHBOUR_SOLICITATION, kept)
         code.branch(Op.JUMP_EQUAL, Icmpv6Type.ECHO_REPLY, answer)
@@ -178,6 +183,11 @@ class Tag:
         code.do(Op.AND, _FLOW_LABEL)
         code.branch(Op.JUMP_EQUAL, self.number, kept, following)
         code.put(answer)
+        whole = Label()
+        code.do(Op.LOAD_BYTE_AT_X, _NEXT_HEADER)
+        code.branch(Op.JUMP_EQUAL, Protocol.FRAGMENT, None, whole)
+        self._look_for_answer(code, IPv6.LENGTH + Fragment.LENGTH, kept, following)
+        code.put(whole)
         self._look_for_answer(code, IPv6.LENGTH, kept, following)
 
     def _look_for_answer(self, code: Code, transport: int, kept: Label, following: Label) -> None:
