@@ -8,9 +8,8 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 from nankeen.forwarding import Delivered, Direction, Dropped
 from nankeen.inspect.walk.ending import Outcome
@@ -40,13 +39,13 @@ _WAYS = {Way.IN: Direction.ENTERS, Way.OUT: Direction.LEAVES}
 
 def prove(
     journey: Journey,
-    places: Mapping[str, Path],
+    namespaces: Mapping[str, Namespace],
     ports: TunnelPorts | None = None,
     *,
     answers: bool = False,
     patience: float = PATIENCE,
 ) -> Proof:
-    """Sends such a packet and says what came of it. `places` has the network namespace of each host by its name.
+    """Sends such a packet and says what came of it. `namespaces` has those of the hosts, by name.
 
     `ports` are those of the tunnels (`tunnel_ports`). `answers`: the packet is the answer to an earlier one, and may
     come from a port that somebody listens at. Raises `KernelError` where it may not be listened or sent, and
@@ -54,13 +53,12 @@ def prove(
     """
     tag = Tag.drawn(journey.question.packet.payload)
     known = TunnelPorts() if ports is None else ports
-    with ExitStack() as stack:
-        hosts = [host for host in journey.hosts if host in places]
-        opened = {host: stack.enter_context(Namespace.open(places[host])) for host in hosts}
-        if journey.source not in opened:
-            raise KernelError("its network namespace is not known", where=journey.source)
-        ears = stack.enter_context(_listening(opened, tag, known))
-        sent = send(opened[journey.source], journey.question.packet, tag, journey.source, answers=answers)
+    home = namespaces.get(journey.source)
+    if home is None:
+        raise KernelError("its network namespace is not known", where=journey.source)
+    on_the_way = {host: namespaces[host] for host in journey.hosts if host in namespaces}
+    with _listening(on_the_way, tag, known) as ears:
+        sent = send(home, journey.question.packet, tag, journey.source, answers=answers)
         return judged(journey, ears.until_quiet(sent.time, partial(_wait, journey, sent, patience)), sent.refused)
 
 
