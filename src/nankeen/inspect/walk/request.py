@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import ip_address
 
-from nankeen.forwarding import Packet
+from nankeen.forwarding import Packet, walk
 from nankeen.forwarding.packet import Header, Icmp, IcmpKind, Ip, Sctp, Tcp, Udp
 from nankeen.inspect.nearest import unknown
 from nankeen.inspect.walk.journey import Question
@@ -59,8 +59,19 @@ def question(request: Request, around: Surroundings) -> Question:
     source, destination = _addresses(request, place, around)
     sender = _sender(request.source, source, around)
     header = Ip(source, destination, request.ttl, dont_fragment=not request.fragment)
-    carried = _carried(request, port)
-    return Question(sender, request.destination, _sized(request, header, carried))
+    packet = _sized(request, header, _carried(request, port))
+    if request.source == sender:
+        packet = _as_sent(packet, sender, around)
+    return Question(sender, request.destination, packet)
+
+
+def _as_sent(packet: Packet, sender: str, around: Surroundings) -> Packet:
+    """With the source address that the sender's kernel chooses: a node has several. Without a route, the one given."""
+    header = packet.ip
+    nobody = ip_address("0.0.0.0" if header.version == 4 else "::")  # noqa: S104  (nothing is bound to it)
+    hops = walk(around.world, packet.with_ip(replace(header, source=nobody)), sender).hops
+    chosen = hops[0].after.ip.source if hops else header.source
+    return packet.with_ip(replace(header, source=chosen))
 
 
 def _endpoint(word: str) -> tuple[str, int | None]:

@@ -30,7 +30,7 @@ def test_names_stand_for_their_addresses() -> None:
 
 def test_an_address_is_sent_from_by_the_host_that_has_it() -> None:
     assert asked("10.244.1.5", "192.168.0.12").source == "pod1"
-    assert asked("node1", "10.244.2.5").packet.ip.source == ip_address("192.168.0.11")
+    assert asked("192.168.0.11", "10.244.2.5").source == "node1"
 
 
 def test_the_family_is_that_of_an_address_or_the_one_that_is_asked_for() -> None:
@@ -89,3 +89,10 @@ def test_what_cannot_be_asked_is_refused_in_words(more: dict[str, object], probl
     with pytest.raises(InputError) as found:
         asked(**more)  # type: ignore[arg-type]
     assert problem in str(found.value)
+
+
+def test_a_node_sends_from_the_address_that_its_kernel_chooses() -> None:
+    assert asked("node1", "pod2").packet.ip.source == ip_address("10.244.1.0")
+    assert asked("node1", "node2").packet.ip.source == ip_address("192.168.0.11")
+    assert asked("192.168.0.11", "pod2").packet.ip.source == ip_address("192.168.0.11")
+    assert asked("node1", "198.51.100.7").packet.ip.source == ip_address("192.168.0.11")
