@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from ipaddress import ip_address
 
 from nankeen.inspect.outcome import Answered, Outcome, Refused, Silent
@@ -16,36 +18,48 @@ class Exchange:
     It is settled when the answer has come back and it is known who received the request, or when it is refused.
     """
 
-    __slots__ = ("_asker", "_by", "_delayed", "_outcome", "_replied", "_source", "_started", "nonce", "settled")
+    __slots__ = (
+        "_arrived", "_asker", "_by", "_delayed", "_on_settled", "_outcome", "_replied", "_sends", "_sent", "_source",
+        "_started", "is_settled", "nonce",
+    )  # fmt: skip
 
-    def __init__(self, nonce: bytes, asker: str) -> None:
-        loop = asyncio.get_running_loop()
+    def __init__(self, nonce: bytes, asker: str, on_settled: Callable[[Exchange], None]) -> None:
+        """`on_settled` is called once, when the exchange is settled."""
         self.nonce = nonce
+        self.is_settled = False
         self._asker = asker
-        self.settled: asyncio.Future[None] = loop.create_future()
-        self._started = loop.time()
+        self._on_settled = on_settled
+        self._started = time.monotonic()
         self._outcome: Outcome | None = None
         self._delayed: Refused | None = None
         self._replied = False
         self._by: str | None = None
         self._source: IPAddress | None = None
+        self._sent = self._arrived = self._sends = 0
+
+    def sending(self) -> None:
+        """The request is sent now, for the first time or again."""
+        self._sends += 1
+        self._sent = time.time_ns()
 
     def received(self, by: str, source: str) -> None:
         """The request arrived at a party, from that source address."""
-        if not self.settled.done():
-            self._by, self._source = by, ip_address(source)
+        if not self.is_settled:
+            self._by, self._source = by, _address(source)
             self._settle_if_whole()
 
-    def replied(self) -> None:
-        """The answer came back to the party that asked."""
+    def replied(self, arrived: int = 0) -> None:
+        """The answer came back to the party that asked. `arrived` is when the kernel had it, where it told: nanoseconds
+        since 1970.
+        """
         self._replied = True
+        self._arrived = arrived
         self._settle_if_whole()
 
     def refused(self, to: str, refused: Refused) -> None:
         """That party was told that a packet of the exchange cannot be delivered: the request, or its own answer."""
-        if not self.settled.done():
-            self._outcome = refused if to == self._asker else replace(refused, answerer=to)
-            self.settled.set_result(None)
+        if not self.is_settled:
+            self._settle(refused if to == self._asker else replace(refused, answerer=to))
 
     def delayed(self, refused: Refused) -> None:
         """The request could not be sent just now. That is the outcome if it never is."""
@@ -55,16 +69,27 @@ class Exchange:
         """What is known by now."""
         if self._outcome is not None:
             return self._outcome
-        seconds = asyncio.get_running_loop().time() - self._started
+        seconds = time.monotonic() - self._started
         if self._replied:
-            return Answered(seconds, self._by, self._source)
+            return Answered(seconds, self._by, self._source, self._round_trip())
         return self._delayed or Silent(seconds, self._by, self._source)
 
+    def _round_trip(self) -> float | None:
+        """Of a request that was sent once: else nobody knows which sending was answered."""
+        elapsed = self._arrived - self._sent
+        return elapsed / 1e9 if self._sends == 1 and self._arrived and elapsed >= 0 else None
+
     def _settle_if_whole(self) -> None:
-        if self._replied and self._by is not None and not self.settled.done():
-            self._outcome = self.outcome()
-            self.settled.set_result(None)
+        if self._replied and self._by is not None and not self.is_settled:
+            self._settle(self.outcome())
+
+    def _settle(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        self.is_settled = True
+        self._on_settled(self)
 
 
 Exchanges = dict[bytes, Exchange]
 """Those under way, by nonce. What bears no nonce of theirs is somebody else's, and does not count."""
+
+_address = lru_cache(maxsize=4096)(ip_address)

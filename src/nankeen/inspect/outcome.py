@@ -46,6 +46,8 @@ class Answered:
     """The party that received it; None where none of the cluster did."""
     source: IPAddress | None
     """The source address that the receiver saw."""
+    round_trip: float | None = None
+    """Seconds from the sending of an echo request to the arrival of its reply, by the kernel's clock."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ class Party:
     """Every address that its own devices hold, but for loopback and link-local ones."""
     mtu: int | None = None
     """Largest packet that a pod's device sends, in bytes, IP header included; None for a node, which has many."""
+    node: str = ""
+    """The node that it is on, or is; empty where that is not known."""
 
     def address(self, family: Family) -> IPAddress | None:
         """Where others reach it: its assigned address where its devices hold that, else the first that they hold."""

@@ -24,6 +24,8 @@ class Protocol(Enum):
     UDP = "UDP"
     TCP = "TCP"
 
+    __hash__ = object.__hash__  # as that of `Family`
+
 
 class Aim(Enum):
     """What a probe is to find out."""

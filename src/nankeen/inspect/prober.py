@@ -2,133 +2,108 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import resource
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import Self
 
 from nankeen.inspect.exchange import Exchange, Exchanges
 from nankeen.inspect.outcome import Observation
-from nankeen.inspect.party import Cluster
+from nankeen.inspect.party import Party
 from nankeen.inspect.plan import Probe, Protocol
-from nankeen.inspect.station import Station
-from nankeen.kernel.namespace import Namespace
+from nankeen.inspect.station import Connection, Station
+from nankeen.inspect.volley import Pace, Volley
 from nankeen.model.address import Family
 
-WAITS = (0.25, 0.75, 1.0, 1.5)
-"""Seconds after which a probe is sent again, and at last given up: a full queue on the way may lose one, and a router
-needs three seconds to find that a neighbour does not answer (RFC 4861 §10)."""
-_WINDOW = 2048
-"""Probes under way at once."""
-_EAGER = 512
-"""Of those, the ones in their first wait: sending all at once would overflow queues. Where nothing answers, the
-others go on waiting meanwhile."""
+PATIENT = Pace(waits=(0.25, 0.75, 1.0, 1.5))
+"""For a proof: a full queue on the way may lose a probe, and a router needs three seconds to find that a neighbour does
+not answer (RFC 4861 §10)."""
 
 _TOKEN_LENGTH = 8
 _NUMBER = struct.Struct("!I")
+_Key = tuple[str, Family]
 
 
 class Prober:
-    """Stations for every party of a cluster. Use it as an asynchronous context manager."""
+    """Stations for the parties that it was told of. Use it as a context manager in a running event loop."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    def __init__(self) -> None:
         self._token = os.urandom(_TOKEN_LENGTH)
         self._sent = 0
-        self._eager = asyncio.Semaphore(_EAGER)
         self._exchanges: Exchanges = {}
-        self._stations: dict[tuple[str, Family], Station] = {}
-        self._stack = ExitStack()
+        self._connections: dict[bytes, Connection] = {}
+        self._stations: dict[_Key, Station] = {}
+        self._parties: dict[str, Party] = {}
 
-    async def __aenter__(self) -> Self:
-        """Opens the stations. Raises `KernelError` where a namespace has gone or does not let us."""
+    def __enter__(self) -> Self:
         _allow_many_descriptors()
-        with ExitStack() as stack:
-            for party in self._cluster.parties:
-                namespace = stack.enter_context(Namespace.open(party.namespace))
-                for family in self._cluster.families:
-                    if party.address(family) is not None:
-                        station = Station(party, family, namespace, self._exchanges)
-                        stack.callback(station.close)
-                        self._stations[party.name, family] = station
-            self._stack = stack.pop_all()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        self._stack.close()
+    def __exit__(self, *_: object) -> None:
+        for name in list(self._parties):
+            self._leave(name)
 
-    async def run(self, probes: Iterable[Probe]) -> list[Observation]:
+    def attend(self, parties: Iterable[Party]) -> None:
+        """Opens stations for those that are new or have changed, and closes those of all others.
+
+        Raises `KernelError` where a namespace has gone or does not let us: then there are no stations for its party.
+        """
+        wanted = {party.name: party for party in parties}
+        for name, party in list(self._parties.items()):
+            if wanted.get(name) != party:
+                self._leave(name)
+        for name, party in wanted.items():
+            if name not in self._parties:
+                self._join(party)
+
+    async def run(self, probes: Iterable[Probe], pace: Pace = PATIENT) -> list[Observation]:
         """Sends the probes, a bounded number at a time, and tells what became of each, in their order."""
-        observations: dict[int, Observation] = {}
-        todo = enumerate(probes)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_WINDOW):
-                group.create_task(self._work(todo, observations))
-        return [observations[number] for number in sorted(observations)]
+        return await Volley(probes, pace, self._open, self._send, self._close).fly()
 
-    async def _work(self, todo: Iterator[tuple[int, Probe]], observations: dict[int, Observation]) -> None:
-        for number, probe in todo:  # all workers take from the same
-            observations[number] = await self._observe(probe)
+    def _join(self, party: Party) -> None:
+        with ExitStack() as stack:
+            opened = {}
+            for family in Family:
+                if party.address(family) is not None:
+                    opened[party.name, family] = station = Station(party, family, self._exchanges)
+                    stack.callback(station.close)
+            stack.pop_all()
+        self._stations |= opened
+        self._parties[party.name] = party
 
-    async def _observe(self, probe: Probe) -> Observation:
-        async with self._first_wait():
-            exchange = Exchange(self._next_nonce(), probe.pair.source.name)
-            self._exchanges[exchange.nonce] = exchange
-            try:
-                await self._ask(exchange, probe)
-                return Observation(probe, exchange.outcome())
-            finally:
-                del self._exchanges[exchange.nonce]
+    def _leave(self, name: str) -> None:
+        del self._parties[name]
+        for family in Family:
+            station = self._stations.pop((name, family), None)
+            if station is not None:
+                station.close()
 
-    @asynccontextmanager
-    async def _first_wait(self) -> AsyncIterator[None]:
-        """Takes one of the eager probes' places, and gives it back after the block or after the first wait."""
-        await self._eager.acquire()
-        held = ExitStack()
-        held.callback(self._eager.release)
-        timer = asyncio.get_running_loop().call_later(WAITS[0], held.close)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            held.close()
+    def _open(self, probe: Probe, on_settled: Callable[[Exchange], None]) -> Exchange:
+        self._sent += 1
+        nonce = self._token + _NUMBER.pack(self._sent)
+        exchange = self._exchanges[nonce] = Exchange(nonce, probe.pair.source.name, on_settled)
+        return exchange
 
-    async def _ask(self, exchange: Exchange, probe: Probe) -> None:
+    def _send(self, probe: Probe, exchange: Exchange) -> None:
         pair = probe.pair
         asker = self._stations[pair.source.name, pair.family]
         answerer = self._stations[pair.destination.name, pair.family]
         match probe.protocol:
             case Protocol.ICMP:
-                await _repeat(exchange, lambda: asker.send_echo(exchange, pair.address, probe.size))
+                asker.send_echo(exchange, answerer, probe.size)
             case Protocol.UDP:
-                await _repeat(exchange, lambda: asker.send_datagram(exchange, pair.address, answerer.udp_port))
+                asker.send_datagram(exchange, answerer)
             case Protocol.TCP:
-                await _within_deadline(asker.connect(exchange, pair.address, answerer.tcp_port))
+                self._connections[exchange.nonce] = connection = asker.connection(exchange)
+                connection.open(answerer)
 
-    def _next_nonce(self) -> bytes:
-        self._sent += 1
-        return self._token + _NUMBER.pack(self._sent)
-
-
-async def _repeat(exchange: Exchange, send: Callable[[], None]) -> None:
-    """Sends, and sends again after each wait, until the exchange is settled or the last wait is over."""
-    for wait in WAITS:
-        send()
-        await asyncio.wait([exchange.settled], timeout=wait)
-        if exchange.settled.done():
-            return
-
-
-async def _within_deadline(connection: Awaitable[None]) -> None:
-    """TCP sends again by itself: it is given the same time."""
-    try:
-        async with asyncio.timeout(sum(WAITS)):
-            await connection
-    except TimeoutError:
-        return  # the exchange stays unsettled, and says so
+    def _close(self, exchange: Exchange) -> None:
+        del self._exchanges[exchange.nonce]
+        connection = self._connections.pop(exchange.nonce, None)
+        if connection is not None:
+            connection.close()
 
 
 def _allow_many_descriptors() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from nankeen.inspect.party import Cluster, Kind, Party
 from nankeen.kernel.namespace import Namespace
 from nankeen.kernel.netlink.socket import NetlinkSocket
-from nankeen.kernel.observe import observe
+from nankeen.kernel.observe import observe, observe_addresses
 from nankeen.lab import Lab, LabNode, LabPod
 from nankeen.model.address import IPAddress, IPInterface
 from nankeen.model.state import Address, Link, State
@@ -24,14 +24,14 @@ def survey(lab: Lab) -> Cluster:
 
 def node_party(node: LabNode) -> Party:
     """A node of a lab, as found."""
-    state = state_of(node.namespaces.network)
-    return found_party(node.name, Kind.NODE, node.namespaces.network, _ips(node.addresses), state)
+    state = _addresses_in(node.namespaces.network)
+    return found_party(node.name, Kind.NODE, node.namespaces.network, _ips(node.addresses), state, node=node.name)
 
 
 def pod_party(pod: LabPod) -> Party:
     """A pod of a lab, as found."""
-    state = state_of(pod.namespaces.network)
-    return found_party(pod.name, Kind.POD, pod.namespaces.network, _ips(pod.addresses), state)
+    state = _addresses_in(pod.namespaces.network)
+    return found_party(pod.name, Kind.POD, pod.namespaces.network, _ips(pod.addresses), state, node=pod.node)
 
 
 def state_of(namespace: Path) -> State:
@@ -40,7 +40,9 @@ def state_of(namespace: Path) -> State:
         return observe(socket)
 
 
-def found_party(name: str, kind: Kind, namespace: Path, assigned: Sequence[IPAddress], state: State) -> Party:
+def found_party(
+    name: str, kind: Kind, namespace: Path, assigned: Sequence[IPAddress], state: State, node: str = ""
+) -> Party:
     """A party from what it was given and what was observed in its namespace."""
     held = [item for item in state.of(Address) if not _is_local(item.interface.ip)]
     mtus = {link.name: link.mtu for link in state.of(Link) if link.mtu is not None}
@@ -52,7 +54,13 @@ def found_party(name: str, kind: Kind, namespace: Path, assigned: Sequence[IPAdd
         assigned=tuple(assigned),
         addresses=tuple(item.interface.ip for item in held),
         mtu=min(own, default=None) if kind is Kind.POD else None,
+        node=node,
     )
+
+
+def _addresses_in(namespace: Path) -> State:
+    with Namespace.open(namespace) as opened, NetlinkSocket(opened) as socket:
+        return observe_addresses(socket)
 
 
 def _ips(interfaces: Iterable[IPInterface]) -> tuple[IPAddress, ...]:

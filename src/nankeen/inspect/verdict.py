@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from nankeen.inspect.outcome import Answered, Observation, Outcome, Refused
 from nankeen.inspect.party import Cluster, Kind, Party
-from nankeen.inspect.plan import Aim, Pair, Protocol, is_local_refusal
+from nankeen.inspect.plan import Aim, Pair, Probe, Protocol, is_local_refusal
 from nankeen.model.address import Family, IPAddress, family_of
 
 
@@ -26,6 +27,8 @@ class Rule(Enum):
     SOURCE = "is seen under its own address (no NAT)"
     FULL_MTU = "packets of full MTU pass"
     TOO_LARGE = "larger packets are refused, with the MTU named"
+
+    __hash__ = object.__hash__  # there is one of each, counted often, and an enumeration's own hash is slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,27 +145,40 @@ def _address_complaint(cluster: Cluster, pod: Party, family: Family) -> str | No
 def _judge(cluster: Cluster, observation: Observation) -> Iterator[_Judgement]:
     probe, outcome = observation.probe, observation.outcome
     pair = probe.pair
-
-    def judged(rule: Rule, expected: str, seen: str | None) -> _Judgement:
-        matter = Matter(rule, pair.relation, pair.family, probe.protocol)
-        finding = Finding(matter, pair.source.name, pair.destination.name, expected, seen) if seen else None
-        return _Judgement(matter, finding)
-
     match probe.aim:
         case Aim.REACH:
-            yield judged(Rule.REACH, "an answer", _reach_complaint(cluster, pair, outcome))
+            yield _judged(Rule.REACH, probe, _reach_complaint(cluster, pair, outcome))
             if isinstance(outcome, Answered) and outcome.source is not None:
-                allowed = _sources(pair)
-                seen = None if outcome.source in allowed else _source_text(cluster, outcome.source, pair)
-                yield judged(Rule.SOURCE, f"the source address {_list(allowed, 'or')}", seen)
+                seen = None if outcome.source in _sources(pair) else _source_text(cluster, outcome.source, pair)
+                yield _judged(Rule.SOURCE, probe, seen)
         case Aim.FULL_MTU:
-            expected = f"packets of {pair.mtu} bytes to pass with DF set"
-            yield judged(Rule.FULL_MTU, expected, _reach_complaint(cluster, pair, outcome))
+            yield _judged(Rule.FULL_MTU, probe, _reach_complaint(cluster, pair, outcome))
         case Aim.TOO_LARGE:
-            size = f"{probe.size} bytes with DF set"
-            yield judged(
-                Rule.TOO_LARGE, f"{size} to be refused {_refusal_text(pair)}", _refusal_complaint(pair, outcome)
-            )
+            yield _judged(Rule.TOO_LARGE, probe, _refusal_complaint(pair, outcome))
+
+
+def _judged(rule: Rule, probe: Probe, seen: str | None) -> _Judgement:
+    pair = probe.pair
+    matter = _matter(rule, pair.relation, pair.family, probe.protocol)
+    if seen is None:
+        return _Judgement(matter, None)
+    return _Judgement(matter, Finding(matter, pair.source.name, pair.destination.name, _expectation(rule, probe), seen))
+
+
+_matter = lru_cache(maxsize=None)(Matter)
+
+
+def _expectation(rule: Rule, probe: Probe) -> str:
+    pair = probe.pair
+    match rule:
+        case Rule.SOURCE:
+            return f"the source address {_list(_sources(pair), 'or')}"
+        case Rule.FULL_MTU:
+            return f"packets of {pair.mtu} bytes to pass with DF set"
+        case Rule.TOO_LARGE:
+            return f"{probe.size} bytes with DF set to be refused {_refusal_text(pair)}"
+        case _:
+            return "an answer"
 
 
 def _reach_complaint(cluster: Cluster, pair: Pair, outcome: Outcome) -> str | None:

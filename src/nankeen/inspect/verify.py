@@ -17,7 +17,8 @@ async def verify(cluster: Cluster, sample: int | None = None) -> Report:
     How large packets may be is asked only where small ones pass: what cannot be reached has been found already.
     """
     started = time.monotonic()
-    async with Prober(cluster) as prober:
+    with Prober() as prober:
+        prober.attend(cluster.parties)
         observations = await prober.run(reach_probes(pairs(cluster, sample)))
         reached = [
             seen.probe.pair

@@ -57,6 +57,13 @@ def observe_all(socket: NetlinkSocket, namespace: Namespace | None = None) -> St
     return State(objects)
 
 
+def observe_addresses(socket: NetlinkSocket) -> State:
+    """Links and addresses alone, which costs a fraction of what `observe` does. Raises `KernelError`."""
+    links = [body for kind, body in socket.dump(link.dump()) if kind == link.RTM_NEWLINK]
+    names = dict(link.index_and_name(body) for body in links)
+    return State([*(link.parse(body, names) for body in links), *_addresses(socket, names)])
+
+
 def indexes(socket: NetlinkSocket, devices: Iterable[str] | None = None) -> dict[str, int]:
     """The interface index of each device, by name; of those devices only, where some are named and stand."""
     if devices is None:
