@@ -22,7 +22,8 @@ from nankeen.model.errors import ConfigError
 from nankeen.model.firewall import Firewall
 from nankeen.model.lease import Lease
 from nankeen.model.netconf import WHERE
-from nankeen.model.state import Link, Object, Route, State, Sysctl
+from nankeen.model.state import Link, Object, Route, State, Sysctl, Tun
+from nankeen.model.tunnel import GSO_MAX_SIZE, gso_max_size
 from nankeen.pods.network import BRIDGE, bridge_state
 
 
@@ -70,6 +71,12 @@ class Fabric:
     def mtu(self) -> int:
         """Of the pods' interfaces, in bytes: what fits whichever backend carries it."""
         return min(backend.mtu(self.node) for backend in self.backends)
+
+    @property
+    def gso_max_size(self) -> int:
+        """Of the pods' interfaces, in bytes: what a data path outside the kernel sends at once, where there is one."""
+        outside = any(isinstance(item, Link) and isinstance(item.kind, Tun) for item in self._own)
+        return gso_max_size(self.mtu) if outside else GSO_MAX_SIZE
 
     @property
     def claim(self) -> Claim:

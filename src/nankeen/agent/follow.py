@@ -139,12 +139,12 @@ class Follower:
         """Opens the node for pods: only now that every peer known is programmed does the runtime find us."""
         settings, node, fabric = self._means.settings, self._fabric.node, self._fabric
         was = previous_mtu(settings)
-        if was and resize(self._means.socket, was, fabric.mtu):
+        if was and resize(self._means.socket, was, fabric.mtu, fabric.gso_max_size):
             _log.info("pods have MTU %d now, they had %d", fabric.mtu, was)
         text = subnetenv.render(self._membership.config, node.subnets, fabric.mtu, ip_masq=settings.ip_masq)
         status.write_atomically(settings.subnet_file, text)
         if settings.cni:
-            self._means.plugin.ready(PodNetwork(node.subnets, fabric.mtu, node.networks))
+            self._means.plugin.ready(PodNetwork(node.subnets, fabric.mtu, node.networks, fabric.gso_max_size))
             install.install_executable(
                 settings.cni_bin_dir,
                 socket=str(settings.socket),

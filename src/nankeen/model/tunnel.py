@@ -10,6 +10,25 @@ from dataclasses import dataclass
 
 from nankeen.model.address import IPAddress, IPNetwork, family_of
 
+GSO_MAX_SIZE = 65_536
+"""Octets of the largest packet that a device is given unsegmented if nobody says otherwise: GSO_LEGACY_MAX_SIZE
+(linux/netdevice.h).
+"""
+_LARGEST_DATAGRAM, _MOST_SEGMENTS = 65_507, 64
+"""Octets, and datagrams, that one call with UDP_SEGMENT sends at most (udp(7))."""
+_TCP_HEADERS = 320
+"""Octets that TCP leaves of IFLA_GSO_MAX_SIZE for all headers: MAX_TCP_HEADER (net/tcp.h)."""
+_USUAL_HEADERS = 50
+"""Octets of IP and TCP headers that each segment has: a little less than IPv4 with timestamps."""
+
+
+def gso_max_size(mtu: int) -> int:
+    """The largest packet, in octets, that pods' interfaces of this MTU are to leave unsegmented: its segments, each a
+    datagram then, go by one call, where those of the kernel's own limit would need a second for the last two.
+    """
+    segments = min(_LARGEST_DATAGRAM // mtu, _MOST_SEGMENTS)
+    return min(segments * (mtu - _USUAL_HEADERS) + _TCP_HEADERS, GSO_MAX_SIZE)
+
 
 @dataclass(frozen=True, slots=True)
 class TunnelSocket:

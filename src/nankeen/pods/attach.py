@@ -138,7 +138,7 @@ def _set_up_pod_end(wanted: PodInterface, pod: Namespace) -> NetlinkSocket:
         inside = NetlinkSocket()
     messages = {
         "lo": link.set_up(indexes["lo"]),
-        wanted.name: link.set_up(indexes[wanted.name]),
+        wanted.name: link.set_up(indexes[wanted.name], wanted.gso_max_size),
         **{str(item): address.add(Address(wanted.name, item), indexes, nodad=True) for item in wanted.addresses},
         **{str(item): route.add(item, indexes) for item in wanted.routes},
         f"{wanted.name}'s state": link.get(indexes[wanted.name]),

@@ -13,6 +13,7 @@ from nankeen.cni.request import Attachment, Request
 from nankeen.cni.result import NO_DNS, Dns, Result, ResultAddress, ResultInterface, ResultRoute
 from nankeen.model.address import HardwareAddress, IPAddress, IPInterface, IPNetwork
 from nankeen.model.state import MAIN_TABLE, Address, Device, Link, Route, State, Sysctl, Veth
+from nankeen.model.tunnel import GSO_MAX_SIZE
 from nankeen.pods.addresses import Reservation
 from nankeen.pods.network import BRIDGE, PodNetwork, hardware_address
 
@@ -41,6 +42,8 @@ class PodInterface:
     """The hardware address that somebody asked for."""
     network: str = ""
     """The network that the attachment is to."""
+    gso_max_size: int | None = None
+    """In bytes; None for what the kernel gives it."""
 
     @property
     def hardware_address(self) -> HardwareAddress:
@@ -86,6 +89,7 @@ def pod_interface(
         vlans=config.vlans,
         given=request.hardware_address,
         network=config.name,
+        gso_max_size=network.gso_max_size if network.gso_max_size < GSO_MAX_SIZE else None,
     )
 
 
@@ -93,7 +97,7 @@ def pod_state(wanted: PodInterface) -> State:
     """What is to stand in the pod's namespace."""
     return State([
         Link("lo", Device("")),
-        Link(wanted.name, Veth(), wanted.mtu, wanted.hardware_address),
+        Link(wanted.name, Veth(), wanted.mtu, wanted.hardware_address, gso_max_size=wanted.gso_max_size),
         *(Address(wanted.name, item) for item in wanted.addresses),
         *wanted.routes,
     ])  # fmt: skip

@@ -9,6 +9,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 
 from nankeen.model.address import Family, HardwareAddress, IPAddress, IPInterface, IPNetwork, family_of
 from nankeen.model.state import Address, Bridge, Link, Object, State, Sysctl
+from nankeen.model.tunnel import GSO_MAX_SIZE
 
 BRIDGE = "cni0"
 _PREFIX = b"\x0a\x58"
@@ -25,6 +26,8 @@ class PodNetwork:
     """Of pods' interfaces, in bytes: what is left when the backend has added its headers."""
     networks: tuple[IPNetwork, ...] = ()
     """The cluster's pod networks: pods have routes to them, also where their default route leads elsewhere."""
+    gso_max_size: int = GSO_MAX_SIZE
+    """Of pods' interfaces, in bytes: the largest packet that they leave to others to be segmented."""
 
 
 def gateway(subnet: IPNetwork) -> IPAddress:

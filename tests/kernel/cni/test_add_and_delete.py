@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from nankeen.pods.network import PodNetwork
 from nankeen.pods.plugin import Plugin
 from tests.kernel.cni.runtime import BRIDGE_PLUGIN, Runtime, veths
 from tests.kernel.conftest import Net
-from tests.kernel.pods.conftest import ping
+from tests.kernel.pods.conftest import NETWORK, ping
 from tests.unit.cni.conftest import Client
 
 
@@ -60,6 +61,18 @@ async def test_pods_reach_each_other(runtime: Runtime, make_net: Callable[[], Ne
     assert [item["address"] for item in result["ips"]] == ["10.5.34.3/24", "fc00:5:0:60::3/64"]
     assert ping(first, "10.5.34.3")
     assert ping(first, "fc00:5:0:60::3")
+
+
+async def test_a_pods_packets_are_no_larger_than_a_data_path_outside_the_kernel_sends_at_once(
+    runtime: Runtime, pod: Net
+) -> None:
+    runtime.plugin.ready(replace(NETWORK, gso_max_size=62_888))
+    await runtime.add(pod)
+    assert "gso_max_size 62888 " in pod.run("ip -details link show eth0")
+    runtime.plugin.ready(NETWORK)
+    await runtime.delete(pod)
+    await runtime.add(pod)
+    assert "gso_max_size 65536 " in pod.run("ip -details link show eth0")
 
 
 async def test_the_same_request_again_has_the_same_result(runtime: Runtime, pod: Net) -> None:

@@ -25,9 +25,10 @@ def test_pods_of_the_former_mtu_get_the_new_one_and_others_keep_theirs(make_net:
     attached(node, second, "veth2", 1450)
     attached(node, special, "veth3", 1300)
     for was, now in [(1450, 1430), (1430, 1500)]:
-        assert resize(node.socket, was, now) == 2
+        assert resize(node.socket, was, now, 40 * now) == 2
         for pod, name in [(first, "veth1"), (second, "veth2")]:
             assert f"mtu {now} " in pod.run("ip link show eth0")
+            assert f"gso_max_size {40 * now} " in pod.run("ip -details link show eth0")
             assert f"mtu {now} " in node.run(f"ip link show {name}")
     assert "mtu 1300 " in special.run("ip link show eth0")
     assert resize(node.socket, 1500, 1500) == 0

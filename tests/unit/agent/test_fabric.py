@@ -49,6 +49,12 @@ def test_a_node_without_peers_has_its_tunnel_end_point_and_its_bridge() -> None:
     ]
 
 
+def test_pods_leave_unsegmented_what_a_data_path_outside_the_kernel_sends_at_once() -> None:
+    node = fabric().node
+    assert fabric().gso_max_size == 65_536
+    assert Fabric((open_backend(BackendConfig("udp")), VXLAN), node).gso_max_size < 65_507
+
+
 def test_the_bridge_can_be_somebody_elses() -> None:
     own = fabric()
     made = Fabric(own.backends, own.node, bridged=False)

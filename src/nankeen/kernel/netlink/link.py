@@ -67,8 +67,10 @@ def change(link: Link, observed: Link, indexes: Mapping[str, int]) -> bytes:
     return message(RTM_NEWLINK, 0, body)
 
 
-def set_up(index: int) -> bytes:
-    return message(RTM_NEWLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, _IFF_UP, _IFF_UP))
+def set_up(index: int, gso_max_size: int | None = None) -> bytes:
+    """Has a device come up, and, if need be, leave no larger packets than that unsegmented, in bytes."""
+    limit = _gso(gso_max_size) if gso_max_size is not None else b""
+    return message(RTM_NEWLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, _IFF_UP, _IFF_UP) + limit)
 
 
 def remove(index: int) -> bytes:
@@ -120,8 +122,12 @@ def _settings(link: Link, indexes: Mapping[str, int]) -> bytes:
     if link.txqlen is not None:
         body += u32(_TXQLEN, link.txqlen)
     if link.gso_max_size is not None:
-        body += u32(_GSO_MAX_SIZE, link.gso_max_size) + u32(_GSO_IPV4_MAX_SIZE, link.gso_max_size)
+        body += _gso(link.gso_max_size)
     return body
+
+
+def _gso(largest: int) -> bytes:
+    return u32(_GSO_MAX_SIZE, largest) + u32(_GSO_IPV4_MAX_SIZE, largest)
 
 
 def kernel_name(kind: LinkKind) -> str:
@@ -184,9 +190,10 @@ def peer_namespace(body: bytes) -> int | None:
     return None if payload is None else read_u32(payload)
 
 
-def set_mtu(index: int, mtu: int) -> bytes:
-    """Gives a device another MTU."""
-    return message(RTM_NEWLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, 0, 0) + u32(_MTU, mtu))
+def set_mtu(index: int, mtu: int, gso_max_size: int | None = None) -> bytes:
+    """Gives a device another MTU, and another limit to what is left to it unsegmented, both in bytes."""
+    limit = _gso(gso_max_size) if gso_max_size is not None else b""
+    return message(RTM_NEWLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, 0, 0) + u32(_MTU, mtu) + limit)
 
 
 def set_master(index: int, master: int) -> bytes:
