@@ -17,8 +17,12 @@ from nankeen.model.errors import InputError
 from nankeen.model.packet.stack import IPHeader
 
 _KINDS = {
-    (version, kind.number(version)): kind for version in (4, 6) for kind in IcmpKind if kind.number(version) is not None
+    (version, kind.number(version)): kind
+    for version in (4, 6)
+    for kind in reversed(IcmpKind)
+    if kind.number(version) is not None
 }
+"""Where several have one number, the first of them."""
 
 
 def sent(packet: forwarding.Packet) -> tuple[wire.Header, ...]:

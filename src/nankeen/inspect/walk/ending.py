@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from nankeen.forwarding import Answered, Delivered, Direction, Dropped, Unknown, codec
+from nankeen.forwarding import Answered, Delivered, Direction, Dropped, Unknown
 from nankeen.forwarding.packet import Icmp, IcmpKind, Tcp
 from nankeen.inspect.walk.journey import Journey
 from nankeen.inspect.walk.sighting import Role, Sighting
+from nankeen.model.address import Family
+from nankeen.model.packet import Icmp as Message
 from nankeen.model.packet import Tcp as TcpSegment
 from nankeen.model.packet import TcpFlag
 
@@ -87,7 +89,7 @@ def _delivered(journey: Journey, end: Delivered, remains: Remains) -> Ending:
         confirmed = answer.host == end.host
         return Ending(Outcome.CONFIRMED if confirmed else Outcome.CONTRADICTED, str(answer))
     if error is not None:
-        confirmed = error.host == end.host and _kind(error) is IcmpKind.PORT_UNREACHABLE
+        confirmed = error.host == end.host and _says(error, IcmpKind.PORT_UNREACHABLE)
         return Ending(Outcome.CONFIRMED if confirmed else Outcome.CONTRADICTED, str(error))
     if not remains.arrived:
         return Ending(Outcome.CONTRADICTED, "it did not arrive")
@@ -105,7 +107,7 @@ def is_answered(journey: Journey) -> bool:
 def _answered(end: Answered, remains: Remains) -> Ending:
     error, answer = remains.first(Role.ERROR), remains.first(Role.ANSWER)
     if error is not None:
-        fits = error.host == end.host and _kind(error) is end.error and not end.reset
+        fits = error.host == end.host and _says(error, end.error) and not end.reset
         return Ending(Outcome.CONFIRMED if fits else Outcome.CONTRADICTED, str(error))
     if answer is not None:
         fits = answer.host == end.host and end.reset and _is_reset(answer)
@@ -130,9 +132,12 @@ def _onward(host: str, remains: Remains) -> Sighting | None:
     return next((each for each in leaving if each.host == host), None)
 
 
-def _kind(error: Sighting) -> IcmpKind | None:
-    inner = codec.captured(error.packet).headers[-1]
-    return inner.kind if isinstance(inner, Icmp) else None
+def _says(error: Sighting, kind: IcmpKind) -> bool:
+    """Several kinds may have one number, which is what is compared."""
+    message = error.packet.headers[-1]
+    if not isinstance(message, Message):
+        return False
+    return kind.number(4 if message.family is Family.IPV4 else 6) == (message.type, message.code)
 
 
 def _is_reset(answer: Sighting) -> bool:

@@ -51,7 +51,7 @@ def send(namespace: Namespace, packet: Packet, tag: Tag, host: str, *, answers: 
 
     Raises `InputError` where its port is in use otherwise, and `KernelError` where no raw socket is given.
     """
-    headers = [_marked(header, tag) for header in codec.sent(packet)]
+    headers = [marked(header, tag) for header in codec.sent(packet)]
     inet = INET[family_of(packet.ip.source)]
     transport = headers[-1] if isinstance(headers[-1], Udp | Tcp) else None
     with ExitStack() as stack, entered(namespace):
@@ -68,7 +68,8 @@ def send(namespace: Namespace, packet: Packet, tag: Tag, host: str, *, answers: 
     return Sent(now)
 
 
-def _marked(header: Header, tag: Tag) -> Header:
+def marked(header: Header, tag: Tag) -> Header:
+    """The header with the tag, where it has room for one."""
     match header:
         case IPv4():
             return replace(header, identification=tag.identification)

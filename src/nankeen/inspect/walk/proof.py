@@ -45,6 +45,7 @@ class Proven:
     time: int | None = None
     """Microseconds since it was sent."""
     differences: tuple[Difference, ...] = ()
+    sighting: Sighting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +106,15 @@ class Proof:
         """What became of the probe after the last point where it was seen as predicted."""
         if self.refused:
             return self.ending.text
-        before = self.proven[: self.proven.index(first)]
-        seen = [each for each in before if each.time is not None]
+        place = self.proven.index(first)
+        seen = [each for each in self.proven[:place] if each.sighting]
+        again = [each.sighting for each in self.proven[place:] if each.sighting]
+        said = [each for each in self.heard if each.role is Role.ERROR]
         since = (seen[-1].time or 0) if seen else 0
         host = seen[-1].point.host if seen else self.journey.source
-        after = [each for each in (*self.elsewhere, *self.heard) if each.time >= since and _is_news(each, host)]
-        after.sort(key=_time)
-        return "; ".join(dict.fromkeys(map(str, after[:_TOLD]))) or _silence(seen)
-
-
-def _is_news(sighting: Sighting, host: str) -> bool:
-    """Whether it tells what the host did that had the probe last. An answer or error is told where it is first said."""
-    if sighting.role is Role.QUESTION:
-        return sighting.host == host
-    return sighting.role is not Role.ANSWER
+        news = sorted((each for each in (*self.elsewhere, *again, *said) if each.time >= since), key=_time)
+        asked = [each for each in self.heard if each.role is Role.QUESTION and each.host == host]
+        return "; ".join(dict.fromkeys(map(str, (news or asked)[:_TOLD]))) or _silence(seen)
 
 
 def _silence(seen: Sequence[Proven]) -> str:
@@ -177,4 +173,4 @@ def _at(point: Passage, found: deque[Sighting]) -> Proven:
     sighting = found.popleft()
     seen = codec.captured(sighting.packet)
     differing = differences(point.packet, seen)
-    return Proven(point, Verdict.DIFFERS if differing else Verdict.SEEN, seen, sighting.time, differing)
+    return Proven(point, Verdict.DIFFERS if differing else Verdict.SEEN, seen, sighting.time, differing, sighting)
