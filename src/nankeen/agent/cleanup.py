@@ -17,6 +17,7 @@ from nankeen.agent.traces import Note, Traces
 from nankeen.kernel.iptables import CHAIN, Saved, flannel_commands, forward_commands
 from nankeen.kernel.netlink.link import kernel_name
 from nankeen.kernel.ruleset import IptablesTable, NftTable
+from nankeen.model import hostport
 from nankeen.model.address import IPNetwork
 from nankeen.model.diff import Change, Claim, diff
 from nankeen.model.firewall import TABLE
@@ -49,7 +50,7 @@ _DEVICES = (
 """The names of flannel's devices, of the bridge plugin's and the bandwidth plugin's, and the kind of each."""
 _TABLES = frozenset({
     NftTable("inet", TABLE), NftTable("inet", podfilter.TABLE), NftTable("bridge", podfilter.TABLE),
-    NftTable("ip", "flannel-ipv4"), NftTable("ip6", "flannel-ipv6"),
+    NftTable("inet", hostport.TABLE), NftTable("ip", "flannel-ipv4"), NftTable("ip6", "flannel-ipv6"),
 })  # fmt: skip
 _SHARED_TABLES = frozenset({
     NftTable("ip", "cni_hostport"), NftTable("ip6", "cni_hostport"), NftTable("inet", "cni_plugins_masquerade")

@@ -69,7 +69,7 @@ async def _live(settings: Settings) -> None:
     try:
         with NetlinkSocket() as socket:
             means = Means(settings, registry, socket)
-            with closing(means.guard):
+            with closing(means.guard), closing(means.plugin):
                 try:
                     await Agent(means).live()
                 finally:

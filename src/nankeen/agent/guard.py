@@ -1,4 +1,4 @@
-"""The agent's part in the node's packet filter: masquerade, protection of the tunnels, and pods let through.
+"""The agent's part in the node's packet filter: masquerade, protection of the tunnels, pods let through, host ports.
 
 Work that starts programs is done beside the event loop, one piece after another; a changed peer is one message.
 """
@@ -12,7 +12,8 @@ from functools import partial
 
 from nankeen.kernel.firewall import PacketFilter, PacketFilterMonitor
 from nankeen.model.errors import KernelError
-from nankeen.model.firewall import NO_FIREWALL, Firewall
+from nankeen.model.firewall import NO_FIREWALL, TABLE, Firewall
+from nankeen.pods.hostports import HostPorts
 
 SETTLE_SECONDS = 0.05
 """How long to let further changes come before looking: whoever flushes a table changes much at once."""
@@ -23,16 +24,18 @@ _log = logging.getLogger(__name__)
 class Guard:
     """Keeps the packet filter of the agent's network namespace."""
 
-    def __init__(self) -> None:
+    def __init__(self, ports: HostPorts) -> None:
+        """`ports` are others' to map, and here to be kept as they are."""
         self.repaired = 0
         """Rules and sets put right that somebody else had removed or altered."""
         self.refused: tuple[str, ...] = ()
         """What could not be done at the last attempt; it is tried again at each."""
         self._filter = PacketFilter()
+        self._ports = ports
         self._wanted = NO_FIREWALL
         self._held: Firewall | None = None
         """What the kernel was last made equal to; None where it has to be looked at."""
-        self._looked = False
+        self._looked = self._ports_looked = False
         self._work = asyncio.Event()
         self._settled = asyncio.Event()
 
@@ -65,9 +68,15 @@ class Guard:
                         self._settled.set()
 
     async def _listen(self, monitor: PacketFilterMonitor) -> None:
-        async for _ in monitor.changes():
+        async for tables in monitor.changes():
             await asyncio.sleep(SETTLE_SECONDS)
-            self.audit()
+            if TABLE in tables:
+                self.audit()
+                continue
+            try:
+                self._keep_ports()
+            except (KernelError, OSError):  # tried again, and told
+                self.audit()
 
     async def _converge(self) -> None:
         wanted, held = self._wanted, self._held
@@ -75,8 +84,11 @@ class Guard:
             if held is not None:
                 self._filter.step(held, wanted)
             else:
-                await self._look(wanted)
-        except KernelError as error:
+                try:
+                    await self._look(wanted)
+                finally:
+                    self._keep_ports()
+        except (KernelError, OSError) as error:
             self._held = None
             if self.refused != (str(error),):
                 _log.error("the packet filter is not as it should be: %s", error)
@@ -96,6 +108,16 @@ class Guard:
         self._tell(
             await asyncio.to_thread(self._filter.obstacles, wanted), partial(_log.warning, "pods may not pass: %s")
         )
+
+    def _keep_ports(self) -> None:
+        """Quick, unless somebody has changed them: then `nft` writes them anew."""
+        done = self._ports.converge()
+        if self._ports_looked:
+            self._tell(done, partial(_log.warning, "repairing %s"))
+            self.repaired += len(done)
+        else:
+            self._ports_looked = True
+            self._tell(done, partial(_log.info, "host ports: %s"))
 
     @staticmethod
     def _tell(lines: list[str], log: Callable[[str], None]) -> None:

@@ -58,12 +58,12 @@ class Means:
 
     def __post_init__(self) -> None:
         self.reconciler = Reconciler(self.socket)
-        self.guard = Guard()
         directory = self.settings.status_file.parent
         places = replace(Places.of(os.environ), record=directory / "extension")
         data_path = DataPath(self.socket, directory / SOCKET.name, directory / "tunnel.log")
         self.companions = Companions(self.socket, places, data_path)
-        self.plugin = Plugin(self.settings.pod_addresses)
+        self.plugin = Plugin(self.settings.pod_addresses, ports=directory / "ports")
+        self.guard = Guard(self.plugin.host_ports)
         self.status = Status(self.settings.node)
         self.manager = ServiceManager(os.environ.get("NOTIFY_SOCKET", ""))
         self.collectors = [self._count]

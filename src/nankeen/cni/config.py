@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nankeen.cni.error import CniError, Code
+from nankeen.cni.portmappings import parse_port_mappings
 from nankeen.cni.previous import parse_dns, parse_route
 from nankeen.cni.ranges import RangeSet, parse_ranges
 from nankeen.cni.reading import check_interface_name, parse_cidr, station, strings
@@ -19,6 +20,7 @@ from nankeen.cni.version import ASSUMED, SUPPORTED
 from nankeen.model.address import HardwareAddress, IPAddress, parse_address
 from nankeen.model.errors import InputError
 from nankeen.model.gojson import JSON, Fields, parse_value
+from nankeen.model.hostport import PortMapping
 
 MAX_INPUT = 1 << 20
 """Longest network configuration on standard input, in bytes."""
@@ -97,6 +99,8 @@ class PluginConfig:
     """That the pod shall have, by the runtime or the configuration."""
     addresses: tuple[IPAddress, ...] = ()
     """The same for IP."""
+    ports: tuple[PortMapping, ...] = ()
+    """Host ports that lead to the pod."""
 
 
 def decode(stdin: bytes) -> dict[str, JSON]:
@@ -177,6 +181,7 @@ def parse_config(fields: Fields, *, default_gateway: bool = True) -> PluginConfi
         dns=parse_dns(fields),
         hardware_address=wishes[0],
         addresses=wishes[1],
+        ports=parse_port_mappings(given),
     )
 
 

@@ -27,6 +27,7 @@ class Code(IntEnum):
     ADDRESSES_EXHAUSTED = 101
     INTERFACE_TAKEN = 102
     NOT_AS_ADDED = 103
+    PORT_TAKEN = 104
     INTERNAL = 999
 
 

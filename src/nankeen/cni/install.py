@@ -29,7 +29,7 @@ could not read a result of 1.1.0.
 """
 CONFLIST_VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 """The others take the newest of these that they know: from 0.4.0 on they may CHECK, from 1.1.0 on ask STATUS and GC."""
-CAPABILITIES = ("ips", "mac")
+CAPABILITIES = ("ips", "mac", "portMappings")
 """What a runtime may ask for a pod (CNI conventions, "Dynamic Plugin specific fields")."""
 
 _MAX_SHEBANG = 127

@@ -15,6 +15,7 @@ from nankeen.kernel.netlink.socket import split
 from nankeen.kernel.nftables import Nftables, remove_table
 from nankeen.model.errors import KernelError
 from nankeen.model.firewall import TABLE, Firewall
+from nankeen.model.hostport import TABLE as PORTS
 
 _FLANNEL_TABLES = ((IPV4, "flannel-ipv4"), (IPV6, "flannel-ipv6"))
 _FORWARDING_FAMILIES = {IPV4: "ip", INET: "inet", IPV6: "ip6", BRIDGE: "bridge"}
@@ -96,7 +97,8 @@ class PacketFilter:
 
 
 class PacketFilterMonitor:
-    """Yields whenever somebody, we too, changes what `PacketFilter` keeps, as far as the kernel tells.
+    """Tells whenever somebody, we too, changes what `PacketFilter` keeps, or the table of host ports, as far as the
+    kernel tells.
 
     Of the legacy engine of iptables it tells nothing: that is for an audit to find.
     """
@@ -105,18 +107,21 @@ class PacketFilterMonitor:
         """Listens from now on. Raises `KernelError`."""
         self._socket = NetfilterSocket(namespace, nftables.GROUP)
 
-    async def changes(self) -> AsyncIterator[None]:
-        """Once for each group of changes; also when news were lost, for then anything may have changed."""
+    async def changes(self) -> AsyncIterator[frozenset[str]]:
+        """Of each group of changes, which tables of ours they are about: `nankeen` stands for all that `PacketFilter`
+        keeps. All of them when news were lost, for then anything may have changed.
+        """
         while True:
             try:
                 data = await self._socket.receive()
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise KernelError(f"netfilter monitor: {error.strerror}", errno=error.errno or 0) from error
-                yield None
+                yield frozenset({TABLE, PORTS})
                 continue
-            if any(_concerns_us(nftables.touched(kind, body)) for kind, _, _, _, body in split(data)):
-                yield None
+            touched = {_ours(nftables.touched(kind, body)) for kind, _, _, _, body in split(data)}
+            if tables := frozenset(table for table in touched if table):
+                yield tables
 
     def close(self) -> None:
         self._socket.close()
@@ -128,13 +133,14 @@ class PacketFilterMonitor:
         self.close()
 
 
-def _concerns_us(what: tuple[int, str, str] | None) -> bool:
+def _ours(what: tuple[int, str, str] | None) -> str:
+    """Which table of ours a change is about; "" for none."""
     if what is None:
-        return False
+        return ""
     family, table, chain = what
-    if (family, table) == (INET, TABLE):
-        return True
-    return family in (IPV4, IPV6) and table == "filter" and chain in ("FORWARD", CHAIN)
+    if family == INET and table in (TABLE, PORTS):
+        return table
+    return TABLE if family in (IPV4, IPV6) and table == "filter" and chain in ("FORWARD", CHAIN) else ""
 
 
 def _drops(chain: FoundChain) -> bool:

@@ -149,6 +149,8 @@ def _chains(networks: tuple[IPNetwork, ...]) -> Iterator[str]:
 
 
 def _decisions(networks: tuple[IPNetwork, ...]) -> Iterator[str]:
+    # The kernel takes no answer from another host to ::1, whatever is set; so who asks there is refused at once.
+    yield "ip6 daddr ::1 return"
     near = [(_KINDS[network.version][0], str(network)) for network in networks]
     for word, network in [("ip", "127.0.0.0/8"), *near]:
         yield f"{word} saddr {network} meta mark set meta mark | 0x{MARK:08x}"

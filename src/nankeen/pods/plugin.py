@@ -18,13 +18,15 @@ from nankeen.cni.request import Request, Verb
 from nankeen.cni.result import NO_DNS, Result
 from nankeen.cni.server import Handler
 from nankeen.kernel.namespace import Namespace
-from nankeen.model.address import IPAddress
+from nankeen.model.address import IPAddress, IPInterface
 from nankeen.model.errors import KernelError
 from nankeen.pods import bridge, check, flannel, leftovers, podfilter, resolvconf
 from nankeen.pods.addresses import AddressStore, Reservation
 from nankeen.pods.attach import attach, is_own
+from nankeen.pods.hostports import DIRECTORY, HostPorts
 from nankeen.pods.interface import PodInterface, host_name, pod_interface, result
 from nankeen.pods.network import PodNetwork
+from nankeen.pods.portstore import PodPorts
 from nankeen.pods.removal import Remover, remove_inside
 from nankeen.pods.turns import Turns
 
@@ -43,7 +45,11 @@ class Plugin:
     has just been started again will know its network in a moment, so that for the first seconds an ADD waits for it.
     """
 
-    def __init__(self, data_directory: Path = DATA_DIRECTORY, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self, data_directory: Path = DATA_DIRECTORY, patience: float = PATIENCE_SECONDS, *, ports: Path = DIRECTORY
+    ) -> None:
+        """Addresses are kept in directories below the first, host ports in `ports`."""
+        self.host_ports = HostPorts(ports)
         self._data_directory = data_directory
         self._network: PodNetwork | None = None
         self._reason = "the agent has only just started"
@@ -70,6 +76,10 @@ class Plugin:
         self._network = None
         self._ready.clear()
         self._reason = reason
+
+    def close(self) -> None:
+        """Leaves pods as they are."""
+        self.host_ports.close()
 
     async def __call__(self, request: Request, descriptor: int | None) -> Result | bytes | None:
         """Serves a request; `descriptor` refers to the pod's namespace, and stays the caller's."""
@@ -107,9 +117,8 @@ class Plugin:
                 raise
         return result(wanted, reservation.gateways, request.namespace, dns)
 
-    @staticmethod
     def _attach(
-        request: Request, config: PluginConfig, network: PodNetwork, reservation: Reservation, pod: Namespace
+        self, request: Request, config: PluginConfig, network: PodNetwork, reservation: Reservation, pod: Namespace
     ) -> PodInterface:
         """What is made in the kernel for an ADD. There is nothing to wait for: a request ends before it, or after."""
         wanted = pod_interface(request, config, network, reservation)
@@ -118,6 +127,7 @@ class Plugin:
             bridge.ensure(hung)
         addresses = [item.ip for item in wanted.addresses]
         try:
+            self.host_ports.map(_ports(request, config, wanted.addresses, wanted.host_name))
             if config.spoof_check:  # before the pod can send anything
                 podfilter.guard(wanted.host_name, wanted.hardware_address)
             if config.masquerade:
@@ -125,6 +135,7 @@ class Plugin:
             attach(wanted, pod)
         except BaseException:
             if reservation.fresh:
+                self.host_ports.unmap(config.name, request.attachment)
                 _unfilter(config, [wanted.host_name], addresses)
             raise
         return wanted
@@ -135,6 +146,7 @@ class Plugin:
         Raises `CniError` without the store's lock, `KernelError` and `OSError`.
         """
         config = _config(request)
+        self.host_ports.unmap(config.name, request.attachment)
         name = host_name(config.name, request.attachment, config.bridge)
         stood = await self._remover.remove(name)
         if not stood and descriptor is not None:
@@ -151,6 +163,8 @@ class Plugin:
         with _namespace(request, descriptor) as pod:
             faults = list(check.faults(expected, check.look(expected, pod)))
         faults += check.reservation_faults(expected, request, self._store(config).holders())
+        addresses = [item.address for item in previous.addresses]
+        faults += self.host_ports.faults(_ports(request, config, addresses, expected.host_name))
         if faults:
             told = "; ".join(faults[:_SHOWN]) + (f"; and {len(faults) - _SHOWN} more" if faults[_SHOWN:] else "")
             raise CniError(Code.NOT_AS_ADDED, told, where="CHECK", remedy="DEL and ADD make it anew")
@@ -161,6 +175,7 @@ class Plugin:
         gone = leftovers.stale(store.holders(), request.valid)
         names = {host_name(config.name, item.attachment, config.bridge) for item in gone}
         names |= set(leftovers.stale_ports(config, request.valid))
+        self.host_ports.collect(config.name, request.valid)
         await self._remover.remove(*names)
         _unfilter(config, names, await store.forget(gone) if gone else ())
 
@@ -204,6 +219,11 @@ def _config(request: Request) -> PluginConfig:
     if not isinstance(request.config, PluginConfig):
         raise TypeError("a configuration of type flannel is served by its delegate's")
     return request.config
+
+
+def _ports(request: Request, config: PluginConfig, addresses: Sequence[IPInterface], name: str) -> PodPorts:
+    """The host ports that lead to a pod of these addresses; `name` is that of the node's end."""
+    return PodPorts(config.name, request.attachment, tuple(addresses), config.ports, config.bridge, name)
 
 
 def _unfilter(config: PluginConfig, ports: Iterable[str], addresses: Sequence[IPAddress]) -> None:

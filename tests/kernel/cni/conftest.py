@@ -21,7 +21,7 @@ __all__ = ["client", "compile_client", "contents", "node", "open_descriptors", "
 
 @pytest.fixture
 async def runtime(node: Net, client: Client, tmp_path: Path) -> AsyncIterator[Runtime]:  # noqa: ARG001  (runs there)
-    plugin = Plugin(tmp_path / "networks", patience=0)
+    plugin = Plugin(tmp_path / "networks", patience=0, ports=tmp_path / "ports")
     plugin.ready(NETWORK)
     with server.listening(client.socket) as listener:
         task = asyncio.create_task(server.serve(listener, plugin))
@@ -29,3 +29,4 @@ async def runtime(node: Net, client: Client, tmp_path: Path) -> AsyncIterator[Ru
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+    plugin.close()

@@ -30,7 +30,7 @@ from tests.kernel.pods.conftest import NETWORK, ping
 from tests.unit.cni.conftest import Client
 from tests.unit.cni.test_config import JSON, KEYS
 
-CODES = {1, 2, 3, 4, 5, 6, 7, 8, 11, 50, 51, 100, 101, 102, 103}
+CODES = {1, 2, 3, 4, 5, 6, 7, 8, 11, 50, 51, 100, 101, 102, 103, 104}
 """What may be answered; 999 would be a defect."""
 
 

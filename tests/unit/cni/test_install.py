@@ -138,7 +138,7 @@ def test_the_conflist_names_our_plugin_in_flannels_network(tmp_path: Path) -> No
                 "type": "nankeen",
                 "hairpinMode": True,
                 "isDefaultGateway": True,
-                "capabilities": {"ips": True, "mac": True},
+                "capabilities": {"ips": True, "mac": True, "portMappings": True},
             }
         ],
     }

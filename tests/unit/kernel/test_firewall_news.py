@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from nankeen.kernel.firewall import _concerns_us
+from nankeen.kernel.firewall import _ours
 from nankeen.kernel.netlink.nftables import INET, IPV4, IPV6
 
 
 @pytest.mark.parametrize(
-    "what",
+    "what, table",
     [
-        (INET, "nankeen", ""),
-        (INET, "nankeen", "input"),
-        (IPV4, "filter", "FORWARD"),
-        (IPV6, "filter", "NANKEEN-FWD"),
+        ((INET, "nankeen", ""), "nankeen"),
+        ((INET, "nankeen", "input"), "nankeen"),
+        ((IPV4, "filter", "FORWARD"), "nankeen"),
+        ((IPV6, "filter", "NANKEEN-FWD"), "nankeen"),
+        ((INET, "nankeen-ports", ""), "nankeen-ports"),
     ],
 )
-def test_our_own_table_and_the_chains_we_add_to_are_news(what: tuple[int, str, str]) -> None:
-    assert _concerns_us(what)
+def test_our_own_tables_and_the_chains_we_add_to_are_news(what: tuple[int, str, str], table: str) -> None:
+    assert _ours(what) == table
 
 
 @pytest.mark.parametrize(
     "what",
     [
         (IPV4, "nankeen", "input"),
+        (IPV4, "nankeen-ports", "ports"),
         (IPV4, "filter", "KUBE-FORWARD"),
         (INET, "filter", "FORWARD"),
         (IPV4, "kube-proxy", "services"),
@@ -32,4 +34,4 @@ def test_our_own_table_and_the_chains_we_add_to_are_news(what: tuple[int, str, s
     ],
 )
 def test_what_others_do_in_tables_of_their_own_is_not(what: tuple[int, str, str] | None) -> None:
-    assert not _concerns_us(what)
+    assert _ours(what) == ""
