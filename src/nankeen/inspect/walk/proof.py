@@ -110,9 +110,9 @@ class Proof:
         seen = [each for each in self.proven[:place] if each.sighting]
         again = [each.sighting for each in self.proven[place:] if each.sighting]
         said = [each for each in self.heard if each.role is Role.ERROR]
-        since = (seen[-1].time or 0) if seen else 0
+        since = max((each.sighting.nanoseconds for each in seen[-1:] if each.sighting), default=0)
         host = seen[-1].point.host if seen else self.journey.source
-        news = sorted((each for each in (*self.elsewhere, *again, *said) if each.time >= since), key=_time)
+        news = sorted((each for each in (*self.elsewhere, *again, *said) if each.nanoseconds >= since), key=_time)
         asked = [each for each in self.heard if each.role is Role.QUESTION and each.host == host]
         return "; ".join(dict.fromkeys(map(str, (news or asked)[:_TOLD]))) or _silence(seen)
 
@@ -161,7 +161,7 @@ def _question(packet: Capture) -> object:
 
 
 def _time(sighting: Sighting) -> int:
-    return sighting.time
+    return sighting.nanoseconds
 
 
 def _at(point: Passage, found: deque[Sighting]) -> Proven:

@@ -32,8 +32,6 @@ _QUIET = 0.1
 """The same where it was predicted to be dropped, and was seen up to there."""
 _GRACE = 0.03
 """The same where it has arrived, and may or may not be answered."""
-_NANOSECONDS = 1_000
-"""Of a microsecond."""
 _WAYS = {Way.IN: Direction.ENTERS, Way.OUT: Direction.LEAVES}
 
 
@@ -120,8 +118,7 @@ class _Ears:
             packet = dissect(frame.data, link, self._ports)
             role = role_of(packet, self._tag)
             if role is not None:
-                after = (frame.time - sent) // _NANOSECONDS
-                yield Sighting(role, host, frame.device, _WAYS[frame.direction], after, packet)
+                yield Sighting(role, host, frame.device, _WAYS[frame.direction], frame.time - sent, packet)
 
 
 @contextmanager

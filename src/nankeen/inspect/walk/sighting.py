@@ -32,9 +32,14 @@ class Sighting:
     host: str
     device: str
     direction: Direction
-    time: int
-    """Microseconds since the probe was sent."""
+    nanoseconds: int
+    """Since the probe was sent."""
     packet: Packet
+
+    @property
+    def time(self) -> int:
+        """Microseconds since the probe was sent."""
+        return self.nanoseconds // 1000
 
     @property
     def place(self) -> str:

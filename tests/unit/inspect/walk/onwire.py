@@ -24,11 +24,11 @@ def octets(packet: Packet, tag: Tag) -> bytes:
 
 
 def seen(point: Passage, tag: Tag, time: int = 0, packet: Packet | None = None) -> Sighting:
-    """The probe at a predicted point, or another packet there."""
+    """The probe at a predicted point, or another packet there, so many microseconds after it was sent."""
     shown = point.packet if packet is None else packet
     link = LinkType.ETHERNET if isinstance(shown.headers[0], Ethernet) else LinkType.IP
     captured = dissect(octets(shown, tag), link)
-    return Sighting(Role.PROBE, point.host, point.device, point.direction, time, captured)
+    return Sighting(Role.PROBE, point.host, point.device, point.direction, time * 1000, captured)
 
 
 def faultless(journey: Journey, tag: Tag) -> list[Sighting]:

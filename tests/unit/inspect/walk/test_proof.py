@@ -45,7 +45,7 @@ def journey(header: Header | None = None, *, family: int = 4, **hosts: str) -> J
 def said(role: Role, at: str, headers: Sequence[object], *, device: str = "eth0", time: int = 500) -> Sighting:
     """Something that leaves a host."""
     data = encode([Frame(ONE, OTHER, 0x0806 if role is Role.QUESTION else 0x0800), *headers], TAG.content)  # type: ignore[list-item]
-    return Sighting(role, at, device, Direction.LEAVES, time, dissect(data))
+    return Sighting(role, at, device, Direction.LEAVES, time * 1000, dissect(data))
 
 
 def error(at: str, code: tuple[int, int], *, source: str = "10.244.1.1") -> Sighting:
@@ -146,7 +146,7 @@ def test_a_packet_that_was_to_be_dropped_is_to_end_there() -> None:
     assert (held.holds, held.ending.outcome, held.ending.text) == (
         True, Outcome.CONFIRMED, "node1 does not send it on, and nobody answers"
     )  # fmt: skip
-    onward = replace(faultless(predicted, TAG)[-1], device="eth0", time=50)
+    onward = replace(faultless(predicted, TAG)[-1], device="eth0", nanoseconds=50_000)
     broken = judged(predicted, [*faultless(predicted, TAG), onward])
     assert (broken.holds, broken.instead[:25]) == (False, "it leaves node1 by eth0: ")
     answered = judged(predicted, [*faultless(predicted, TAG), said(Role.ANSWER, "pod2", REPLY)])
