@@ -26,7 +26,9 @@ class Decision:
 
     @classmethod
     def of(cls, hop: Hop) -> Decision:
-        return cls(hop.host, command_of(hop), hop.line)
+        command = command_of(hop)
+        table = command.partition(" show table ")[2]
+        return cls(hop.host, command, hop.line.replace(f" table {table}", "", 1) if table else hop.line)
 
 
 def command_of(hop: Hop) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nankeen.forwarding import Delivered, Packet, Passage
-from nankeen.inspect.walk.decision import Decision, ending, told
+from nankeen.inspect.walk.decision import DATA_PATH, Decision, ending, told
 from nankeen.inspect.walk.journey import Journey
 from nankeen.inspect.walk.part import Leg, Part, legs
 from nankeen.inspect.walk.remedy import remedy
-from nankeen.inspect.walk.surroundings import Surroundings
+from nankeen.inspect.walk.surroundings import Role, Surroundings
 from nankeen.inspect.walk.words import leading, tell_leg
 
 
@@ -32,7 +32,7 @@ class Step:
     before: Packet
     after: Packet
     points: tuple[int, ...]
-    """The devices passed: places in the journey's points."""
+    """The devices passed: places in the story's points."""
 
     @property
     def title(self) -> str:
@@ -52,50 +52,72 @@ class Step:
 class Story:
     """A journey in steps."""
 
-    journey: Journey
+    source: str
+    destination: str
+    packet: Packet
+    """As it was sent."""
     steps: tuple[Step, ...]
+    points: tuple[Passage, ...]
+    """Where a packet socket sees the packet, in order."""
+    arrives: bool
     end: str
     """How it ends, in a sentence without its full stop."""
-    remedy: str = ""
+    remedy: str
     """What to do where it does not arrive; "" where there is nothing to do, or nobody knows."""
+    roles: tuple[tuple[str, Role], ...]
+    """The hosts on the way, in order, and what they are."""
 
     @property
-    def arrives(self) -> bool:
-        return isinstance(self.journey.end, Delivered)
+    def by_process(self) -> bool:
+        """Whether a process of the udp backend carries the packet."""
+        return any(decision.command.startswith(DATA_PATH) for step in self.steps for decision in step.decisions)
 
 
 def tell(journey: Journey, around: Surroundings) -> Story:
     """The whole way. Of a packet that does not arrive, the last step is the one that fails."""
-    last = ending(journey.walk, around)
-    found = legs(journey.walk, around, last)
+    arrives = isinstance(journey.end, Delivered)
+    return Story(
+        journey.source,
+        journey.destination,
+        journey.question.packet,
+        _steps(journey, around, arrives=arrives),
+        journey.points,
+        arrives,
+        told(journey.end),
+        remedy(journey, around),
+        tuple((host, around.role(host)) for host in journey.hosts),
+    )
+
+
+def _steps(journey: Journey, around: Surroundings, *, arrives: bool) -> tuple[Step, ...]:
+    found = legs(journey.walk, around, ending(journey.walk, around))
     steps: list[Step] = []
     packet, passed = journey.question.packet, 0
     for leg in found:
         count = sum(isinstance(item, Passage) for item in leg.items)
-        fails = leg is found[-1] and not isinstance(journey.end, Delivered)
-        step = _step(leg, journey, around, packet, range(passed, passed + count), fails=fails)
-        steps.append(step)
-        packet, passed = step.after, passed + count
-    return Story(journey, tuple(steps), told(journey.end), remedy(journey, around))
+        is_last = leg is found[-1]
+        decisions = tuple(Decision.of(hop) for hop in leg.hops)
+        fails = is_last and not arrives
+        after = journey.walk.last if is_last and arrives else _after(leg)
+        steps.append(
+            Step(
+                leg.part,
+                leg.host,
+                decisions,
+                len(decisions) - 1 if fails else leading(leg),
+                _sentence(told(journey.end)) if fails else tell_leg(leg, journey, around),
+                packet,
+                after,
+                tuple(range(passed, passed + count)),
+            )
+        )
+        packet, passed = after, passed + count
+    return tuple(steps)
 
 
-def _step(
-    leg: Leg, journey: Journey, around: Surroundings, before: Packet, points: range, *, fails: bool
-) -> Step:  # fmt: skip
-    decisions = tuple(Decision.of(hop) for hop in leg.hops)
+def _after(leg: Leg) -> Packet:
     last = leg.items[-1]
-    arrived = isinstance(journey.end, Delivered) and last is journey.walk.course[-1]
-    after = journey.walk.last if arrived else last.packet if isinstance(last, Passage) else last.after
-    return Step(
-        leg.part,
-        leg.host,
-        decisions,
-        len(decisions) - 1 if fails else leading(leg),
-        _sentence(told(journey.end)) if fails else tell_leg(leg, journey, around),
-        before,
-        after,
-        tuple(points),
-    )
+    return last.packet if isinstance(last, Passage) else last.after
 
 
 def _sentence(text: str) -> str:

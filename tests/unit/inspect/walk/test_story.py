@@ -9,7 +9,7 @@ import pytest
 from nankeen.forwarding import Host, Port, Wire, World
 from nankeen.forwarding.derived import completed
 from nankeen.inspect.walk.headers import names, rows
-from nankeen.inspect.walk.journey import back, predict
+from nankeen.inspect.walk.journey import Journey, back, predict
 from nankeen.inspect.walk.request import Request, question
 from nankeen.inspect.walk.story import Story, tell
 from nankeen.inspect.walk.surroundings import Surroundings
@@ -26,10 +26,14 @@ port2: veth master br0 address 02:00:00:00:09:03
 """
 
 
+def predicted(source: str, destination: str, there: Surroundings, **more: object) -> Journey:
+    asked = question(Request(source, destination, **more), there)  # type: ignore[arg-type]
+    return predict(there.world, asked)
+
+
 def told(source: str, destination: str, there: Surroundings | None = None, **more: object) -> Story:
     there = there or surroundings()
-    asked = question(Request(source, destination, **more), there)  # type: ignore[arg-type]
-    return tell(predict(there.world, asked), there)
+    return tell(predicted(source, destination, there, **more), there)
 
 
 def lines(story: Story) -> list[tuple[str, str, str, str]]:
@@ -98,10 +102,10 @@ def test_the_headers_are_those_of_rfc_7348_from_the_outside_in() -> None:
 def test_every_device_that_the_packet_passes_belongs_to_one_step() -> None:
     story = told("pod1", "pod2")
     passed = [place for step in story.steps for place in step.points]
-    assert passed == list(range(len(story.journey.points)))
+    assert passed == list(range(len(story.points)))
     before, after = [step.before for step in story.steps], [step.after for step in story.steps]
     assert before[1:] == after[:-1]
-    assert (before[0], after[-1]) == (story.journey.question.packet, story.journey.walk.last)
+    assert (before[0], after[-1]) == (story.packet, predicted("pod1", "pod2", surroundings()).walk.last)
 
 
 def test_ipv6_is_told_in_the_same_steps() -> None:
@@ -146,7 +150,7 @@ def test_a_packet_to_oneself_stays_where_it_is() -> None:
 
 def test_the_way_back_is_told_in_the_same_words() -> None:
     there = surroundings()
-    answer = back(there.world, told("pod1", "pod2", there).journey)
+    answer = back(there.world, predicted("pod1", "pod2", there))
     assert answer is not None
     assert [step.title for step in tell(answer, there).steps] == [step.title for step in told("pod1", "pod2").steps]
 
