@@ -76,4 +76,12 @@ ROWS = (
         reach=Reach("≤", 0.25),
         prepare=partial(_prepare, ports=False),
     ),
+    Row(
+        id="P5.ports",
+        what="CNI ADD with a host port",
+        unit="ms",
+        against="Debian's bridge, host-local, portmap",
+        reach=Reach("≤", 0.25),
+        prepare=partial(_prepare, ports=True),
+    ),
 )

@@ -21,9 +21,9 @@ _NETWORK = {"Network": "10.244.0.0/16", "SubnetLen": 22, "Backend": {"Type": "vx
 """Subnets with room for as many pods."""
 
 
-def _seconds(inside: Sequence[str], config: str, plugins: str) -> float:
+def _seconds(inside: Sequence[str], config: str, plugins: str, *flags: str) -> float:
     """How long all the ADDs and then all the DELs took together."""
-    runtime = (sys.executable, "-m", "bench.runtime", config, plugins, str(_PODS), "--at-once")
+    runtime = (sys.executable, "-m", "bench.runtime", config, plugins, str(_PODS), "--at-once", *flags)
     environment = ("env", f"--chdir={ROOT}", f"PYTHONPATH={ROOT / 'src'}")
     adds, deletions = json.loads(run((*inside, *environment, *runtime)))
     print(f"    {plugins}: {adds:.2f} s for ADD, {deletions:.2f} s for DEL", file=sys.stderr)
@@ -31,11 +31,11 @@ def _seconds(inside: Sequence[str], config: str, plugins: str) -> float:
 
 
 @contextmanager
-def _reference() -> Iterator[partial[float]]:
+def _reference(*flags: str) -> Iterator[partial[float]]:
     with namespace() as node, tempfile.TemporaryDirectory() as directory:
         config = Path(directory, "reference.conflist")
         config.write_text(json.dumps(reference_list(f"{directory}/addresses", "10.244.0.0/22")))
-        yield partial(_seconds, ("ip", "netns", "exec", node), str(config), PLUGINS)
+        yield partial(_seconds, ("ip", "netns", "exec", node), str(config), PLUGINS, *flags)
 
 
 @contextmanager
@@ -53,9 +53,9 @@ def _lab() -> Iterator[Lab]:
 
 
 @contextmanager
-def _prepare() -> Iterator[Measure]:
-    with _reference() as chain, _lab() as cluster:
-        ours = partial(_seconds, cluster.inside("node1"), NODE_LIST, NODE_PLUGINS)
+def _prepare(*flags: str) -> Iterator[Measure]:
+    with _reference(*flags) as chain, _lab() as cluster:
+        ours = partial(_seconds, cluster.inside("node1"), NODE_LIST, NODE_PLUGINS, *flags)
         yield lambda _: (ours(), chain())
 
 
@@ -67,5 +67,13 @@ ROWS = (
         against="Debian's bridge, host-local, portmap",
         reach=Reach("≤", 0.25),
         prepare=_prepare,
+    ),
+    Row(
+        id="P6.ports",
+        what=f"{_PODS} concurrent ADDs with a host port, DELs",
+        unit="s",
+        against="Debian's bridge, host-local, portmap",
+        reach=Reach("≤", 0.25),
+        prepare=partial(_prepare, "--ports"),
     ),
 )

@@ -27,7 +27,7 @@ from nankeen.kernel import syscalls
 from nankeen.kernel.namespace import current
 from nankeen.model.errors import NankeenError
 
-_PORTS = [{"hostPort": 18080, "containerPort": 8080, "protocol": "tcp"}]
+_FIRST_PORT = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,13 @@ class Attachment:
 
     container: str
     netns: str
-    ports: bool
+    port: int | None
+    """A host port that leads to it."""
+
+    @property
+    def mappings(self) -> list[Mapping[str, Any]]:
+        """What the capability `portMappings` is given."""
+        return [] if self.port is None else [{"hostPort": self.port, "containerPort": 8080, "protocol": "tcp"}]
 
     def environment(self, command: str, directory: str) -> dict[str, str]:
         """The variables of CNI 1.0 §2."""
@@ -75,8 +81,8 @@ class Network:
         config = {"name": self.list["name"], "cniVersion": self.list["cniVersion"], **plugin}
         if previous:
             config["prevResult"] = previous
-        if attachment.ports and plugin.get("capabilities", {}).get("portMappings"):
-            config["runtimeConfig"] = {"portMappings": _PORTS}
+        if attachment.mappings and plugin.get("capabilities", {}).get("portMappings"):
+            config["runtimeConfig"] = {"portMappings": attachment.mappings}
         done = subprocess.run(
             [f"{self.directory}/{plugin['type']}"],
             input=json.dumps(config).encode(),
@@ -102,12 +108,16 @@ def _pod_namespace() -> Iterator[str]:
         yield f"/proc/{os.getpid()}/fd/{made.descriptor}"
 
 
+def _attachment(number: int, netns: str, *, ports: bool) -> Attachment:
+    return Attachment(f"bench{os.getpid()}x{number}", netns, _FIRST_PORT + number if ports else None)
+
+
 def durations(network: Network, count: int, *, ports: bool) -> list[float]:
     """How long each of `count` ADDs took, in milliseconds, on a node with no other pods."""
     taken = []
     for number in range(count):
         with _pod_namespace() as netns:
-            attachment = Attachment(f"bench{os.getpid()}x{number}", netns, ports)
+            attachment = _attachment(number, netns, ports=ports)
             begin = time.perf_counter()
             result = network.add(attachment)
             taken.append((time.perf_counter() - begin) * 1000)
@@ -122,8 +132,7 @@ def at_once(network: Network, count: int, *, ports: bool) -> tuple[float, float]
     before = len(socket.if_nameindex())
     with ExitStack() as pods, ThreadPoolExecutor(count) as crowd:
         attachments = [
-            Attachment(f"bench{os.getpid()}x{number}", pods.enter_context(_pod_namespace()), ports)
-            for number in range(count)
+            _attachment(number, pods.enter_context(_pod_namespace()), ports=ports) for number in range(count)
         ]
         begin = time.perf_counter()
         results = list(crowd.map(network.add, attachments))
@@ -145,7 +154,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("list", type=Path, help="the network's configuration list")
     parser.add_argument("directory", help="where its plugins are")
     parser.add_argument("count", type=int)
-    parser.add_argument("--ports", action="store_true", help="map one host port for each pod")
+    parser.add_argument("--ports", action="store_true", help="map a host port of its own for each pod")
     parser.add_argument("--at-once", action="store_true", help="all pods at the same time")
     asked = parser.parse_args(words)
     network = Network(json.loads(asked.list.read_text()), asked.directory)
