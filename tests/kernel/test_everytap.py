@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nankeen.kernel.everytap import HARDWARE_TYPE, EveryTap, Heard, close_all
+from nankeen.kernel.everytap import HARDWARE_TYPE, EveryTap, Heard, await_stamps, close_all
 from nankeen.kernel.namespace import entered
 from nankeen.kernel.ring import Direction
 from nankeen.model.bpf import Instruction, Op, Program
@@ -100,6 +100,20 @@ def test_a_program_tells_kinds_of_devices_apart(pair: Net) -> None:
         send(pair, "va")
         send(pair, "lo")
         assert {each.frame.device for each in heard(tap, 1)} == {"lo"}
+
+
+def test_times_are_those_of_the_frames_once_the_kernel_notes_them(pair: Net) -> None:
+    with EveryTap(pair.namespace, OURS) as tap:
+        assert await_stamps(pair.namespace)
+        send(pair, "va")
+        sent = time.time_ns()
+        assert all(each.frame.time <= sent for each in heard(tap, 2))
+
+
+def test_without_a_loopback_device_nothing_is_awaited(pair: Net) -> None:
+    pair.run("ip link set lo down")
+    pair.run("ip address flush dev lo")
+    assert not await_stamps(pair.namespace)
 
 
 def test_another_namespace_is_not_heard(pair: Net, make_net: Callable[[], Net]) -> None:

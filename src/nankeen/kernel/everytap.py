@@ -30,6 +30,8 @@ _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("=qq")
 _LARGEST = (1 << 16) + 64
 """Octets: the largest packet, and the headers of its link."""
+_STAMPS = 0.1
+"""Seconds after which times are taken as they come."""
 _ROOM = 1 << 20
 """Octets of what was heard and is not read yet."""
 
@@ -87,6 +89,32 @@ class EveryTap:
             direction = Direction.OUT if kind == _OUTGOING else Direction.IN
             link = LinkType.ETHERNET if hardware in ETHERNET else LinkType.IP
             yield Heard(Frame(_time(extra), device, direction, data, len(data)), link)
+
+
+def await_stamps(namespace: Namespace | None = None) -> bool:
+    """Returns when the kernel notes the time of each frame, and whether it does.
+
+    It begins to some moment after the first socket asked for it (net_enable_timestamp in net/core/dev.c defers that);
+    until then, a frame's time is that when it is read. Tried by a datagram to oneself, in that namespace.
+    """
+    with entered(namespace), socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as made:
+        made.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        end = time.monotonic() + _STAMPS
+        try:
+            made.bind(("127.0.0.1", 0))
+            while not _is_stamped(made) and time.monotonic() < end:
+                time.sleep(_STAMPS / 100)
+        except OSError:  # there is no loopback device that is up
+            return False
+    return time.monotonic() < end
+
+
+def _is_stamped(made: socket.socket) -> bool:
+    """Whether a datagram's time is that when it was sent."""
+    made.sendto(b"", made.getsockname())
+    sent = time.time_ns()
+    received = _next(made)
+    return received is not None and _time(received[1]) <= sent
 
 
 def close_all(taps: Sequence[EveryTap]) -> None:

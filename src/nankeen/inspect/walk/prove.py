@@ -18,7 +18,7 @@ from nankeen.inspect.walk.probe import Sent, send
 from nankeen.inspect.walk.proof import Proof, judged
 from nankeen.inspect.walk.sighting import Role, Sighting, role_of
 from nankeen.inspect.walk.tag import Tag
-from nankeen.kernel.everytap import EveryTap, close_all
+from nankeen.kernel.everytap import EveryTap, await_stamps, close_all
 from nankeen.kernel.namespace import Namespace
 from nankeen.kernel.ring import Direction as Way
 from nankeen.model.errors import KernelError
@@ -56,6 +56,7 @@ def prove(
         raise KernelError("its network namespace is not known", where=journey.source)
     on_the_way = {host: namespaces[host] for host in journey.hosts if host in namespaces}
     with _listening(on_the_way, tag, known) as ears:
+        await_stamps(home)
         sent = send(home, journey.question.packet, tag, journey.source, answers=answers)
         return judged(journey, ears.until_quiet(sent.time, partial(_wait, journey, sent, patience)), sent.refused)
 
