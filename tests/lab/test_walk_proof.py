@@ -54,8 +54,8 @@ def vxlan() -> Iterator[Standing]:
 
 
 def ask(around: Surroundings, source: str, destination: str, family: Family, header: Header = PING) -> Journey:
-    ends = [_address(around, name, family) for name in (source, destination)]
-    return predict(around.world, Question(source, destination, Packet((Ip(*ends), header), 56)))
+    ends = Ip(_address(around, source, family), _address(around, destination, family))
+    return predict(around.world, Question(source, destination, Packet((ends, header), 56)))
 
 
 def _address(around: Surroundings, name: str, family: Family) -> IPAddress:

@@ -113,7 +113,8 @@ class Proof:
         since = max((each.sighting.nanoseconds for each in seen[-1:] if each.sighting), default=0)
         host = seen[-1].point.host if seen else self.journey.source
         news = sorted((each for each in (*self.elsewhere, *again, *said) if each.nanoseconds >= since), key=_time)
-        asked = [each for each in self.heard if each.role is Role.QUESTION and each.host == host]
+        questions = [each for each in self.heard if each.role is Role.QUESTION and each.nanoseconds >= since]
+        asked = [each for each in questions if each.host == host]
         return "; ".join(dict.fromkeys(map(str, (news or asked)[:_TOLD]))) or _silence(seen)
 
 

@@ -198,11 +198,15 @@ class Tag:
 
 
 def is_question(packet: Packet) -> bool:
-    """Whether that asks who has an address: ARP (RFC 826), or neighbour discovery (RFC 4861)."""
+    """Whether that asks who has an address: ARP (RFC 826), or neighbour discovery (RFC 4861). Who only looks whether
+    somebody else has its own (RFC 5227, RFC 4862 §5.4) does not.
+    """
     last = packet.headers[-1] if packet.headers else None
     if isinstance(last, Arp):
-        return last.operation == ArpOperation.REQUEST
-    return any(
+        return last.operation == ArpOperation.REQUEST and last.sender != last.target
+    sources = [header.source for header in packet.headers if isinstance(header, IPv6)]
+    asks = any(
         isinstance(header, Icmp) and header.is_neighbour_message and header.type == Icmpv6Type.NEIGHBOUR_SOLICITATION
         for header in packet.headers
     )
+    return asks and not sources[-1].is_unspecified

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 from hypothesis import given
@@ -125,11 +125,24 @@ def _acknowledging(version: int, number: int) -> bytes:
 
 
 def test_questions_of_neighbours_are_heard() -> None:
-    tag, address, one = Tag.drawn(0), HardwareAddress(b"\2\0\0\0\0\1"), IPv4Address("10.244.1.5")
+    tag, address = Tag.drawn(0), HardwareAddress(b"\2\0\0\0\0\1")
+    one, other = IPv4Address("10.244.1.5"), IPv4Address("10.244.1.1")
     for operation, expected in ((1, Role.QUESTION), (2, None)):
-        asked = wire.Arp(operation, address, one, address, one)
+        asked = wire.Arp(operation, address, one, address, other)
         data = encode([wire.Ethernet(address, address, wire.ETHERTYPE_ARP), asked])
         assert (is_kept(tag, data), role(tag, data)) == (expected is not None, expected)
+
+
+def test_who_looks_whether_somebody_has_its_own_address_asks_for_nobody() -> None:
+    tag, address, one = Tag.drawn(0), HardwareAddress(b"\2\0\0\0\0\1"), IPv4Address("10.244.1.5")
+    announced = wire.Arp(wire.ArpOperation.REQUEST, address, one, address, one)
+    assert role(tag, encode([wire.Ethernet(address, address, wire.ETHERTYPE_ARP), announced])) is None
+    for source, expected in (("::", None), ("fe80::1", Role.QUESTION)):
+        header = wire.IPv6(IPv6Address(source), IPv6Address("ff02::1:ff00:1"), wire.Protocol.ICMPV6, 255)
+        asked = [wire.Icmp(Family.IPV6, 135), wire.NeighbourMessage(IPv6Address("fe80::2"))]
+        data = encode([wire.Ethernet(address, address, wire.ETHERTYPE_IPV6), header, *asked])
+        assert role(tag, data) is expected
+        assert is_kept(tag, data)
 
 
 @given(frames(), st.sampled_from(list(LinkType)))
