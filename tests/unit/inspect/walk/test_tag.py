@@ -139,8 +139,9 @@ def test_who_looks_whether_somebody_has_its_own_address_asks_for_nobody() -> Non
     assert role(tag, encode([wire.Ethernet(address, address, wire.ETHERTYPE_ARP), announced])) is None
     for source, expected in (("::", None), ("fe80::1", Role.QUESTION)):
         header = wire.IPv6(IPv6Address(source), IPv6Address("ff02::1:ff00:1"), wire.Protocol.ICMPV6, 255)
-        asked = [wire.Icmp(Family.IPV6, 135), wire.NeighbourMessage(IPv6Address("fe80::2"))]
-        data = encode([wire.Ethernet(address, address, wire.ETHERTYPE_IPV6), header, *asked])
+        frame = wire.Ethernet(address, address, wire.ETHERTYPE_IPV6)
+        asked = wire.NeighbourMessage(IPv6Address("fe80::2"))
+        data = encode([frame, header, wire.Icmp(Family.IPV6, 135), asked])
         assert role(tag, data) is expected
         assert is_kept(tag, data)
 
