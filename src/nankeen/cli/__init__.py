@@ -20,6 +20,7 @@ from nankeen.model.errors import InputError, NankeenError
 COMMANDS = {
     "demo": ("nankeen.cli.demo:demo", "Three nodes, six pods, one packet's way: built, proven, explained, removed."),
     "lab": ("nankeen.cli.lab:lab", "Whole clusters on this machine, in network namespaces."),
+    "walk": ("nankeen.cli.walk:walk", "One packet's way: predicted, told step by step, proven by a probe."),
     "verify": ("nankeen.cli.verify:verify", "Prove the pod network model of a lab with real packets."),
     "capture": ("nankeen.cli.capture:capture", "Packets at nodes, pods and devices, read layer by layer."),
     "leases": ("nankeen.cli.leases:leases", "Who holds which subnet: list, watch, reserve, release."),

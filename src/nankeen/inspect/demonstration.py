@@ -1,4 +1,4 @@
-"""The demonstration: a lab is built, its network proven, one packet's way told, and the lab removed."""
+"""The demonstration: a lab is built, its network proven, a packet walked with, and the lab removed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from nankeen.inspect.inside import inside
-from nankeen.inspect.story import Host, Journey, Step, tell
-from nankeen.inspect.survey import state_of, survey
+from nankeen.inspect.survey import survey
 from nankeen.inspect.verdict import Report
 from nankeen.inspect.verify import verify
-from nankeen.lab import Lab, LabNode, LabPod, labs
+from nankeen.inspect.walk.account import Report as Way
+from nankeen.inspect.walk.conduct import conduct
+from nankeen.inspect.walk.request import Request
+from nankeen.lab import Lab, labs
 from nankeen.lab.labfile import default_network, from_flags
 from nankeen.lab.launch import up
 from nankeen.lab.teardown import down
@@ -33,15 +35,15 @@ class Demonstration:
     """What was shown."""
 
     report: Report
-    steps: tuple[Step, ...]
-    """The way of a packet from `SOURCE` to `DESTINATION`."""
+    way: Way
+    """That of a packet from `SOURCE` to `DESTINATION`."""
     seconds: float
     """From beginning to end."""
 
     @property
     def holds(self) -> bool:
-        """Whether the network was proven, and the way could be told to its end."""
-        return self.report.holds and all(step.line for step in self.steps)
+        """Whether the network was proven, and so was the way of the packet."""
+        return self.report.holds and self.way.holds
 
 
 def demonstrate(progress: Callable[[str], None] = lambda _: None) -> Demonstration:
@@ -49,32 +51,15 @@ def demonstrate(progress: Callable[[str], None] = lambda _: None) -> Demonstrati
     started = time.monotonic()
     with _ended_by_signals(), _lab(progress) as lab:
         progress("every pod and node talks to every pod")
-        report, steps = inside(lab, lambda: look(lab))
+        report, way = inside(lab, lambda: look(lab))
         progress("taking the lab down")
-    return Demonstration(report, steps, time.monotonic() - started)
+    return Demonstration(report, way, time.monotonic() - started)
 
 
-def look(lab: Lab) -> tuple[Report, tuple[Step, ...]]:
-    """Proves the model and tells the packet's way. This process must be in the lab (`inside`)."""
+def look(lab: Lab) -> tuple[Report, Way]:
+    """Proves the model and walks with a packet. This process must be in the lab (`inside`)."""
     report = asyncio.run(verify(survey(lab)))
-    return report, tell(journey(lab, SOURCE, DESTINATION))
-
-
-def journey(lab: Lab, source: str, destination: str) -> Journey:
-    """The way between two pods, with the states of all that it passes, observed now. In the pods' first family."""
-    pod, peer = lab.pod(source), lab.pod(destination)
-    return Journey(
-        pod=_host(pod),
-        node=_host(lab.node(pod.node)),
-        peer_node=_host(lab.node(peer.node)),
-        peer_pod=_host(peer),
-        source=pod.addresses[0].ip,
-        destination=peer.addresses[0].ip,
-    )
-
-
-def _host(member: LabNode | LabPod) -> Host:
-    return Host(member.name, state_of(member.namespaces.network))
+    return report, conduct(lab, Request(SOURCE, DESTINATION))
 
 
 @contextmanager
