@@ -37,7 +37,7 @@ class Inbound:
         """Takes what is there, up to a limit. Datagrams of one size from one peer are looked at together."""
         length, stride, sender = 0, 0, ""
         try:
-            for _ in range(_READS):
+            for turn in range(_READS):
                 came, size, host = underlay.receive(self._octets[length:])
                 if length and not (host == sender and (size == stride or 0 < size == came < stride)):
                     self._deliver(length, stride, sender)
@@ -46,7 +46,7 @@ class Inbound:
                 if not length:
                     stride, sender = size or 1, host  # an empty datagram has no size
                 length += came
-                if came < stride or length % stride or length > _MEMORY - LARGEST_PACKET:
+                if (not turn and came == size) or came < stride or length % stride or length > _MEMORY - LARGEST_PACKET:
                     self._deliver(length, stride, sender)
                     length = 0
         except BlockingIOError:

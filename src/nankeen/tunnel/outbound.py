@@ -74,12 +74,14 @@ class Outbound:
         self._limiter = Limiter()
 
     def run(self) -> None:
-        """Takes what is there, up to a limit."""
+        """Takes what is there, up to a limit. The first goes on its way at once: most often it is the only one."""
         queue, buffers, header, take = self._queue, self._read_into, self._header, self._take
         try:
-            for _ in range(_READS):
+            for turn in range(_READS):
                 length = os.readv(queue, buffers) - HEADER.size
                 take(length, header)
+                if not turn:
+                    self._flush()
         except BlockingIOError:
             pass
         except OSError as error:  # EBADFD or EIO: the device is gone or down, and says so again if it stays
