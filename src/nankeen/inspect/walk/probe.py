@@ -9,11 +9,10 @@ is reset by the kernel.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 
 from nankeen.forwarding import Packet, codec
@@ -40,22 +39,25 @@ class Sent:
     refused: int = 0
     """The error (errno(3)) that the sender's kernel said; 0 where it took the packet."""
 
-    @property
-    def refusal(self) -> str:
-        """The kernel's words, "" where it did not refuse."""
-        return os.strerror(self.refused) if self.refused else ""
 
-
-def send(namespace: Namespace, packet: Packet, tag: Tag, host: str, *, answers: bool = False) -> Sent:
-    """Sends the packet in that namespace, of the named host. One that `answers` may come from a port in use.
+@contextmanager
+def sending(namespace: Namespace, packet: Packet, tag: Tag, host: str, *, answers: bool = False) -> Iterator[Sent]:
+    """Sends the packet in that namespace, of the named host, and holds its port for the block. One that `answers` may
+    come from a port in use, and holds none.
 
     Raises `InputError` where its port is in use otherwise, and `KernelError` where no raw socket is given.
     """
+    with ExitStack() as stack:
+        with entered(namespace):
+            sent = _send(stack, packet, tag, host, answers=answers)
+        yield sent
+
+
+def _send(stack: ExitStack, packet: Packet, tag: Tag, host: str, *, answers: bool) -> Sent:
     headers = [marked(header, tag) for header in codec.sent(packet)]
     inet = INET[family_of(packet.ip.source)]
     transport = headers[-1] if isinstance(headers[-1], Udp | Tcp) else None
-    with ExitStack() as stack, entered(namespace):
-        raw = stack.enter_context(closing(_raw(inet, host)))
+    with closing(_raw(inet, host)) as raw:
         try:
             held = None if answers else stack.enter_context(_held(inet, packet.ip, transport, host))
             mtu = None if packet.ip.dont_fragment else _mtu(inet, packet.ip, transport, held)

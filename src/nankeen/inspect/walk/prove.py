@@ -14,7 +14,7 @@ from functools import partial
 from nankeen.forwarding import Delivered, Direction, Dropped
 from nankeen.inspect.walk.ending import Outcome
 from nankeen.inspect.walk.journey import Journey
-from nankeen.inspect.walk.probe import Sent, send
+from nankeen.inspect.walk.probe import Sent, sending
 from nankeen.inspect.walk.proof import Proof, judged
 from nankeen.inspect.walk.sighting import Role, Sighting, role_of
 from nankeen.inspect.walk.tag import Tag
@@ -57,8 +57,9 @@ def prove(
     on_the_way = {host: namespaces[host] for host in journey.hosts if host in namespaces}
     with _listening(on_the_way, tag, known) as ears:
         await_stamps(home)
-        sent = send(home, journey.question.packet, tag, journey.source, answers=answers)
-        return judged(journey, ears.until_quiet(sent.time, partial(_wait, journey, sent, patience)), sent.refused)
+        with sending(home, journey.question.packet, tag, journey.source, answers=answers) as sent:
+            found = ears.until_quiet(sent.time, partial(_wait, journey, sent, patience))
+    return judged(journey, found, sent.refused)
 
 
 def tunnel_ports(states: Iterable[State]) -> TunnelPorts:
