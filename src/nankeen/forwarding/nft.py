@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nankeen.forwarding.packet import IcmpKind
-from nankeen.forwarding.ruleset import Act, Action, Base, Chain, Hook, Match, Members, Rule, Ruleset
+from nankeen.forwarding.ruleset import Act, Action, Base, Chain, Hook, Lookup, Match, Members, Rule, Ruleset
 from nankeen.model.address import IPAddress, parse_address, parse_network
 from nankeen.model.errors import InputError
 
@@ -54,6 +54,9 @@ _WORDS = {
 }  # fmt: skip
 _HANDLE = re.compile(r"^(?P<text>.*?)\s*# handle (?P<handle>[0-9]+)$")
 
+Sets = Mapping[tuple[str, str], list[Any]]
+"""The elements of sets and maps, by table and name."""
+
 
 class _NotUnderstood(Exception):  # noqa: N818  (a condition or statement that is kept by its name)
     pass
@@ -67,9 +70,8 @@ def parse(document: str, listing: str = "") -> Ruleset:
     try:
         items: list[dict[str, Any]] = json.loads(document)["nftables"]
         texts = _texts(listing)
-        sets = {
-            (_table(item["set"]), item["set"]["name"]): item["set"].get("elem", []) for item in items if "set" in item
-        }
+        named = [item[kind] for item in items for kind in ("set", "map") if kind in item]
+        sets = {(_table(item), item["name"]): item.get("elem", []) for item in named}
         chains = [item["chain"] for item in items if "chain" in item]
         rules = [item["rule"] for item in items if "rule" in item]
         return _ruleset(chains, rules, sets, texts)
@@ -80,7 +82,7 @@ def parse(document: str, listing: str = "") -> Ruleset:
 def _ruleset(
     chains: list[dict[str, Any]],
     rules: list[dict[str, Any]],
-    sets: Mapping[tuple[str, str], list[Any]],
+    sets: Sets,
     texts: Mapping[tuple[str, str, int], str],
 ) -> Ruleset:
     members: dict[tuple[str, str], list[Rule]] = {(_table(chain), chain["name"]): [] for chain in chains}
@@ -125,7 +127,7 @@ def _texts(listing: str) -> dict[tuple[str, str, int], str]:
     return found
 
 
-def _rule(rule: Mapping[str, Any], text: str, sets: Mapping[tuple[str, str], list[Any]]) -> Rule:
+def _rule(rule: Mapping[str, Any], text: str, sets: Sets) -> Rule:
     matches: list[Match] = []
     actions: list[Action] = []
     unknown: list[str] = []
@@ -137,7 +139,7 @@ def _rule(rule: Mapping[str, Any], text: str, sets: Mapping[tuple[str, str], lis
             elif kind == "xt" and content.get("type") == "match":
                 unknown += [] if content.get("name") == "comment" else [f"match {content.get('name')}"]
             elif kind not in _HARMLESS:
-                actions += _actions(kind, content)
+                actions += _actions(kind, content, _table(rule), sets)
         except _NotUnderstood as what:
             unknown.append(str(what))
         except InputError:
@@ -145,13 +147,18 @@ def _rule(rule: Mapping[str, Any], text: str, sets: Mapping[tuple[str, str], lis
     return Rule(tuple(matches), tuple(actions), text, tuple(unknown))
 
 
-def _actions(kind: str, content: Any) -> Iterator[Action]:  # noqa: ANN401  (JSON)
+def _actions(
+    kind: str,
+    content: Any,  # noqa: ANN401  (JSON)
+    table: str,
+    sets: Sets,
+) -> Iterator[Action]:
     if kind in _PLAIN:
         yield Action(_PLAIN[kind])
     elif kind in ("jump", "goto"):
         yield Action(Act(kind), chain=content["target"])
     elif kind in _TRANSLATE:
-        yield _translation(_TRANSLATE[kind], content or {})
+        yield _translation(_TRANSLATE[kind], content or {}, table, sets)
     elif kind == "reject":
         yield _reject(content or {})
     elif kind == "mangle":
@@ -164,11 +171,40 @@ def _actions(kind: str, content: Any) -> Iterator[Action]:  # noqa: ANN401  (JSO
         yield Action(Act.UNKNOWN)
 
 
-def _translation(act: Act, content: Mapping[str, Any]) -> Action:
+def _translation(act: Act, content: Mapping[str, Any], table: str, sets: Sets) -> Action:
     address, port = content.get("addr"), content.get("port")
+    if isinstance(address, dict) and "map" in address and port is None:
+        version = {"ip": 4, "ip6": 6}.get(content.get("family", ""))
+        try:
+            return Action(act, lookup=_lookup(address["map"], version, table, sets))
+        except _NotUnderstood:
+            return Action(Act.UNKNOWN)
     if not isinstance(address, str | None) or not isinstance(port, int | None):
         return Action(Act.UNKNOWN)
     return Action(act, address=parse_address(address) if address else None, port=port)
+
+
+def _lookup(content: Mapping[str, Any], version: int | None, table: str, sets: Sets) -> Lookup:
+    """A map, named or written out, whose data are addresses, or addresses and ports."""
+    names = tuple(_name(part) for part in _parts(content["key"]))
+    data = content["data"]
+    pairs = sets[table, data[1:]] if isinstance(data, str) else data["set"]
+    entries: dict[tuple[object, ...], tuple[IPAddress | None, int | None]] = {}
+    for key, value in pairs:
+        parts = _parts(key["elem"]["val"] if isinstance(key, dict) and "elem" in key else key)
+        address, *rest = _parts(value)
+        port = rest[0] if rest else None
+        if not isinstance(address, str) or not isinstance(port, int | None):
+            raise _NotUnderstood(str(value)[:80])
+        if any(isinstance(part, dict) for part in parts):  # ranges and networks
+            raise _NotUnderstood(str(key)[:80])
+        entries[tuple(map(_value, names, parts))] = parse_address(address), port
+    return Lookup(names, entries, version)
+
+
+def _parts(value: Any) -> list[Any]:  # noqa: ANN401  (JSON)
+    """Those of a concatenation; else it is one alone."""
+    return list(value["concat"]) if isinstance(value, dict) and "concat" in value else [value]
 
 
 def _reject(content: Mapping[str, Any]) -> Action:
@@ -180,7 +216,7 @@ def _reject(content: Mapping[str, Any]) -> Action:
 
 
 def _mark(content: Mapping[str, Any]) -> Action:
-    """`meta mark set V`, or `meta mark set mark | V`; anything else that is set does not decide on a packet's way."""
+    """`meta mark set V`, `… set mark | V`, `… set mark & V`; else what is set does not decide on a packet's way."""
     if content["key"] != {"meta": {"key": "mark"}}:
         return Action(Act.CONTINUE if "ct" in content["key"] else Act.UNKNOWN)
     match content["value"]:
@@ -188,10 +224,12 @@ def _mark(content: Mapping[str, Any]) -> Action:
             return Action(Act.MARK, value=value)
         case {"|": [{"meta": {"key": "mark"}}, int(value)]}:
             return Action(Act.MARK, value=value, keep=0xFFFF_FFFF & ~value)
+        case {"&": [{"meta": {"key": "mark"}}, int(mask)]}:
+            return Action(Act.MARK, keep=mask)
     return Action(Act.UNKNOWN)
 
 
-def _match(content: Mapping[str, Any], table: str, sets: Mapping[tuple[str, str], list[Any]]) -> Match:
+def _match(content: Mapping[str, Any], table: str, sets: Sets) -> Match:
     left, mask = content["left"], None
     if isinstance(left, dict) and "&" in left:
         left, mask = left["&"]
@@ -221,7 +259,7 @@ def _name(left: Any) -> str:  # noqa: ANN401  (JSON)
     return f"{kind} {key}"
 
 
-def _values(right: Any, table: str, sets: Mapping[tuple[str, str], list[Any]]) -> list[Any]:  # noqa: ANN401  (JSON)
+def _values(right: Any, table: str, sets: Sets) -> list[Any]:  # noqa: ANN401  (JSON)
     match right:
         case str(name) if name.startswith("@"):
             return [item for element in sets[table, name[1:]] for item in _values(element, table, sets)]

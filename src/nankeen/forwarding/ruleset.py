@@ -104,6 +104,25 @@ class Act(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Lookup:
+    """Where a map leads by what stands in the packet: `ip daddr . meta l4proto . th dport map @one4`."""
+
+    names: tuple[str, ...]
+    """What is looked at, as `Look` calls it."""
+    entries: Mapping[tuple[object, ...], tuple[IPAddress | None, int | None]]
+    """Address and port, by the values of those; None for what stays."""
+    version: int | None = None
+    """The version of IP that is meant, where one is."""
+
+    def find(self, look: Look) -> tuple[IPAddress | None, int | None] | None:
+        """None where nothing stands in the map for such a packet."""
+        if self.version is not None and look.get("meta nfproto") != f"ipv{self.version}":
+            return None
+        values = (look.get(name) for name in self.names)
+        return self.entries.get(tuple(value() if callable(value) else value for value in values))
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """An act and what it needs."""
 
@@ -117,6 +136,8 @@ class Action:
     """Of the new mark: the bits to set."""
     keep: int = 0
     """The bits of the old mark that stay."""
+    lookup: Lookup | None = field(default=None, compare=False)
+    """A map that address and port stand in; where it leads nowhere, the rule does not match."""
 
 
 _NOTHING = Action(Act.CONTINUE)
@@ -249,7 +270,10 @@ class Ruleset:
                 return found
             case Act.CONTINUE | Act.NOTRACK:
                 return Outcome(_NOTHING, None, mark)
-        return Outcome(action, rule, mark)
+        if action.lookup is not None:
+            place = action.lookup.find(look)
+            action = _NOTHING if place is None else replace(action, address=place[0], port=place[1], lookup=None)
+        return Outcome(action, rule if action is not _NOTHING else None, mark)
 
 
 NO_RULES = Ruleset()
