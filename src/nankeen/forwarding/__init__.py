@@ -21,7 +21,8 @@ from nankeen.forwarding.hop import (
     Walk,
 )
 from nankeen.forwarding.packet import Packet, datagram, echo_request
-from nankeen.forwarding.walk import reply_to, walk
+from nankeen.forwarding.reply import error_of, reply_to
+from nankeen.forwarding.walk import walk, walk_back
 from nankeen.forwarding.world import Host, Port, Wire, World
 
 __all__ = [
@@ -43,6 +44,8 @@ __all__ = [
     "World",
     "datagram",
     "echo_request",
+    "error_of",
     "reply_to",
     "walk",
+    "walk_back",
 ]

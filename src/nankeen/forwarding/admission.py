@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 from nankeen.forwarding.hop import Cause
 from nankeen.forwarding.packet import Ip
-from nankeen.forwarding.route import Decision, Query, lookup
+from nankeen.forwarding.route import EVERYBODY, Decision, Query, lookup
 from nankeen.forwarding.tables import Tables
 from nankeen.model.observed import RouteType
 
 _STRICT = 1
+_EVERYBODY = Decision(RouteType.BROADCAST, "", None, None, "broadcast 255.255.255.255", is_local=True)
+"""No table has it: a packet to all on the link is always for the host, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ def admitted(tables: Tables, header: Ip, device: str, mark: int) -> tuple[Decisi
     """Where a packet with that header, come in by the device, is to go, and why it is not taken in at all if it is not.
     Raises `Unpredictable`.
     """
+    if header.destination == EVERYBODY:
+        return _EVERYBODY, refused(tables, header, device, mark)
     key = (header.source, header.destination, device, mark)
     found = tables.remembered(key)
     if not isinstance(found, _Admission):

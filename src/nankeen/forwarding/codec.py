@@ -14,6 +14,7 @@ from nankeen.forwarding.packet import IcmpKind, Protocol
 from nankeen.model import packet as wire
 from nankeen.model.address import Family
 from nankeen.model.errors import InputError
+from nankeen.model.packet.sctp import INIT_LENGTH
 from nankeen.model.packet.stack import IPHeader
 
 _KINDS = {
@@ -35,7 +36,7 @@ def sent(packet: forwarding.Packet) -> tuple[wire.Header, ...]:
         raise InputError("only a plain IP packet can be sent", where=str(packet))
     inner = [_transport(each, first.version) for each in others]
     protocol = Protocol.ICMP if first.version == 4 else Protocol.ICMPV6
-    if others and isinstance(others[0], forwarding.Udp | forwarding.Tcp):
+    if others and isinstance(others[0], forwarding.Udp | forwarding.Tcp | forwarding.Sctp):
         protocol = others[0].protocol
     return (_network(first, protocol), *inner)
 
@@ -54,7 +55,10 @@ def captured(packet: wire.Packet) -> forwarding.Packet:
     stood_for = packet.headers[: len(packet.headers) - len(rest)]
     fragments = sum(isinstance(each, wire.Fragment) for each in stood_for)
     octets = len(packet.payload) + sum(len(wire.encode([each])) for each in rest)
-    return forwarding.Packet(tuple(headers), octets + fragments * wire.Fragment.LENGTH)
+    octets += fragments * wire.Fragment.LENGTH
+    if headers and isinstance(headers[-1], forwarding.Sctp):  # which stands for the chunk INIT, too
+        octets = max(octets - INIT_LENGTH, 0)
+    return forwarding.Packet(tuple(headers), octets)
 
 
 def _network(header: forwarding.Ip, protocol: int) -> IPHeader:
@@ -72,6 +76,8 @@ def _transport(header: forwarding.Header, version: int) -> wire.Header:
             return wire.Udp(source, destination)
         case forwarding.Tcp(source, destination, syn):
             return wire.Tcp(source, destination, flags=wire.TcpFlag.SYN if syn else wire.TcpFlag.ACK)
+        case forwarding.Sctp(source, destination):
+            return wire.Sctp(source, destination)
         case forwarding.Icmp() if (number := header.kind.number(version)) is not None:
             kind, code = number
             return wire.Icmp(Family.IPV4 if version == 4 else Family.IPV6, kind, code, header.identifier << 16)
@@ -95,6 +101,8 @@ def _known(first: wire.Header, others: Sequence[wire.Header]) -> tuple[forwardin
         case wire.Tcp():
             syn = bool(first.flags & wire.TcpFlag.SYN)
             return None if first.options else (forwarding.Tcp(first.source, first.destination, syn), 1)
+        case wire.Sctp():
+            return forwarding.Sctp(first.source, first.destination), 1
         case wire.Vxlan():
             return forwarding.VxlanHeader(first.vni), 1
     return _others(first, others)

@@ -9,7 +9,7 @@ from nankeen.forwarding import bridge, resolve, tunnel
 from nankeen.forwarding.hop import Cause, Consulted, Direction, Dropped, Unknown
 from nankeen.forwarding.ip import answer
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
-from nankeen.forwarding.packet import Ethernet, IcmpKind
+from nankeen.forwarding.packet import BROADCAST, Ethernet, IcmpKind
 from nankeen.forwarding.tables import Unpredictable
 from nankeen.model.address import HardwareAddress, IPAddress
 from nankeen.model.observed import DynamicNeighbour
@@ -58,6 +58,8 @@ def _loop_back(run: Run, job: Job) -> Outcome:
 
 def _address_of(run: Run, job: Job, link: Link, hop: IPAddress) -> HardwareAddress | None:
     """The hardware address of the next hop: the neighbour table's, or what it answers when asked."""
+    if job.is_broadcast:
+        return BROADCAST
     entry = job.tables.neighbours.get((job.device, hop))
     if entry is None and hop.is_multicast:
         return resolve.group_address(hop)

@@ -139,6 +139,10 @@ class Answered:
     """What the error tells, where the packet was too big."""
     reset: bool = False
     """Whether a TCP reset says it, and no ICMP."""
+    source: IPAddress | None = None
+    """What the error is sent from; None where the host chooses as for any packet of its own."""
+    by_process: bool = False
+    """Whether a process says it that carries packets for the host, by the device."""
 
     def __str__(self) -> str:
         error = "TCP reset" if self.reset else f"ICMP {self.error.words}"

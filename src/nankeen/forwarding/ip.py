@@ -9,12 +9,13 @@ from dataclasses import replace
 
 from nankeen.forwarding import netfilter
 from nankeen.forwarding.admission import admitted
-from nankeen.forwarding.hop import Answered, Cause, Consulted, Dropped, End
+from nankeen.forwarding.hop import Answered, Cause, Consulted, Delivered, Dropped, End
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
 from nankeen.forwarding.packet import Icmp, IcmpKind
-from nankeen.forwarding.route import Decision, Query, lookup, source_for
+from nankeen.forwarding.route import Decision, Query, is_broadcast, is_local, lookup, source_for
 from nankeen.forwarding.ruleset import Hook
 from nankeen.forwarding.tables import Unpredictable
+from nankeen.model.address import IPAddress
 from nankeen.model.observed import RouteType
 
 SMALLEST_IPV6_MTU = 1280
@@ -43,6 +44,9 @@ def send(run: Run, job: Job) -> Outcome:
         return Dropped(job.host.name, decision.device, Cause.NO_SOURCE, "the host has no address to send from")
     packet = job.packet if given is not None else job.packet.with_ip(replace(header, source=source))
     job.note(Consulted.LOCAL if decision.is_local else Consulted.ROUTE, decision.shown, packet, decision.device)
+    if is_broadcast(header.destination, decision):
+        job.is_broadcast = True
+        return job.at(Stage.OUTPUT, decision.device)
     job.nexthop = decision.gateway
     return job.at(Stage.OUTPUT, "lo" if decision.is_local else decision.device)
 
@@ -81,7 +85,18 @@ def _leave(run: Run, job: Job) -> Outcome:
         room = (mtu - header.size - (0 if header.version == 4 else 8)) // 8 * 8
         fragment = header.size + (0 if header.version == 4 else 8) + room
         job.note(Consulted.LINK, link, job.packet.with_ip(replace(header, fragment=fragment)))
+    if job.is_broadcast:
+        return [job.copy(Stage.LOOP_BACK, job.host, job.device), job.at(Stage.TRANSMIT)]
     return job.at(Stage.TRANSMIT)
+
+
+def loop_back(run: Run, job: Job) -> Outcome:
+    """The host hears what it says to all (ip_mc_output, dev_loopback_xmit)."""
+    for hook in (Hook.PREROUTING, Hook.INPUT):
+        ended = netfilter.passes(run, job, hook, iif=job.device)
+        if ended is not None:
+            return ended
+    return Delivered(job.host.name, job.device, job.packet.ip.destination)
 
 
 def receive(run: Run, job: Job) -> Outcome:
@@ -174,9 +189,23 @@ def answer(job: Job, error: IcmpKind, cause: Cause, detail: str = "", mtu: int =
     host, device, headers = job.host.name, job.device, job.packet.headers
     inner = headers[1] if len(headers) > 1 else None
     speaks_of_error = isinstance(inner, Icmp) and inner.kind not in _SPEAK
-    if speaks_of_error or is_tunnelled(job) or job.packet.ip.destination.is_multicast:
+    if speaks_of_error or is_tunnelled(job) or job.is_broadcast or _is_for_many(job):
         return Dropped(host, device, cause, detail)
-    return Answered(host, device, error, cause, detail, mtu)
+    return Answered(host, device, error, cause, detail, mtu, source=own_source(job))
+
+
+def _is_for_many(job: Job) -> bool:
+    destination = job.packet.ip.destination
+    if destination.version == 6 or destination.is_multicast:
+        return destination.is_multicast
+    decision = lookup(job.tables, destination)
+    return decision is not None and is_broadcast(destination, decision)
+
+
+def own_source(job: Job) -> IPAddress | None:
+    """What an error about the packet is sent from where it is for the host itself (icmp_send, icmp6_send)."""
+    destination = job.packet.ip.destination
+    return destination if is_local(job.tables, destination) else None
 
 
 def is_tunnelled(job: Job) -> bool:

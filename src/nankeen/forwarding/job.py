@@ -28,6 +28,8 @@ class Stage(IntEnum):
     """Come in by a device, as a frame."""
     RECEIVE = auto()
     """Come in by a device, as an IP packet."""
+    LOOP_BACK = auto()
+    """The host's own copy of what it sends to all on a link."""
     DELIVER = auto()
     """For the host itself."""
 
@@ -63,6 +65,8 @@ class Job:
     track: Track | None = None
     fragments: bool = True
     """Whether it may leave in fragments."""
+    is_broadcast: bool = False
+    """Whether the host sends it to all on the link."""
 
     @property
     def tables(self) -> Tables:
@@ -90,7 +94,14 @@ class Job:
     def become(self, host: Host, device: str, trail: Trail) -> None:
         """The packet is in another host's hands, come in by that device: nothing that this one remembers goes along."""
         self.stage, self.host, self.device, self.trail = Stage.RECEIVE, host, device, trail
-        self.iif, self.nexthop, self.mark, self.track, self.fragments = "", None, 0, None, True
+        self.iif, self.nexthop, self.mark, self.track, self.fragments, self.is_broadcast = (
+            "",
+            None,
+            0,
+            None,
+            True,
+            False,
+        )
 
     def copy(self, stage: Stage, host: Host, device: str) -> Job:
         """A copy of the packet, in another host's hands: nothing that this one remembers of it goes along."""

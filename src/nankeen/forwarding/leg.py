@@ -50,7 +50,7 @@ def transmit(run: Run, job: Job) -> Outcome:
     """An IP packet at the device that it leaves by: at once at its leg's end, where that is known. Raises
     `Unpredictable`.
     """
-    leg = None if run.passages else _leg(run, job)
+    leg = None if run.passages or job.is_broadcast else _leg(run, job)
     return ethernet.transmit(run, job) if leg is None else _go(run, job, leg)
 
 

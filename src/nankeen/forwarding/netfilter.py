@@ -58,6 +58,7 @@ def _translate(run: Run, job: Job, track: Track, hook: Hook, iif: str, oif: str)
     version = job.packet.ip.version
     if track.is_new and job.host.ruleset.has(hook, version, nat=True):
         found = job.host.ruleset.verdict(hook, _look(job, iif, oif), version, nat=True, mark=job.mark)
+        job.mark = found.mark
         wanted = _wanted(job, found.action, iif, oif)
         if wanted is not None:
             track.wanted = wanted
@@ -106,7 +107,9 @@ def _masquerade(job: Job, oif: str) -> IPAddress | None:
 def _refusal(job: Job, action: Action, by: object) -> End:
     host, device = job.host.name, job.device
     if action.act is Act.REJECT:
-        return Answered(host, device, action.error, Cause.FILTERED, str(by), reset=action.reset)
+        to = job.packet.ip.destination
+        own = to if is_local(job.tables, to) else None
+        return Answered(host, device, action.error, Cause.FILTERED, str(by), reset=action.reset, source=own)
     return Dropped(host, device, Cause.FILTERED, str(by))
 
 

@@ -132,6 +132,8 @@ class Icmp:
     """Of the link that the packet was too big for."""
     target: IPAddress | None = None
     """Whom neighbour discovery is about."""
+    about: Packet | None = None
+    """What an error is about."""
 
     size: ClassVar[int] = 8
 

@@ -8,6 +8,7 @@ goes on with the next rule.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from nankeen.forwarding.tables import LOCAL_TABLE, Entry, Tables, Unpredictable
@@ -29,7 +30,7 @@ class Decision:
     gateway: IPAddress | None
     source: IPAddress | None
     """What the route prefers packets of the host itself to carry."""
-    shown: Route | OtherRoute | RoutingRule
+    shown: Route | OtherRoute | RoutingRule | str
     """The line that decided."""
     is_local: bool = False
     """Whether the packet is for the host itself."""
@@ -47,6 +48,13 @@ class Query(NamedTuple):
 
 
 ANY = Query()
+EVERYBODY = IPv4Address("255.255.255.255")
+"""On this link (RFC 919 §7)."""
+
+
+def is_broadcast(destination: IPAddress, decision: Decision) -> bool:
+    """Whether a packet to there is for all on the link."""
+    return decision.type is RouteType.BROADCAST or destination == EVERYBODY
 
 
 def lookup(tables: Tables, destination: IPAddress, query: Query = ANY) -> Decision | None:

@@ -6,11 +6,15 @@ wg_xmit and wg_packet_consume_data_done of drivers/net/wireguard, and the udp ba
 
 from __future__ import annotations
 
-from nankeen.forwarding.hop import Cause, Consulted, Delivered, Direction, Dropped, End
+from dataclasses import replace
+
+from nankeen.forwarding.hop import Answered, Cause, Consulted, Delivered, Direction, Dropped, End
+from nankeen.forwarding.ip import SMALLEST_IPV6_MTU, answer
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
 from nankeen.forwarding.packet import (
     Ethernet,
     Header,
+    IcmpKind,
     Ip,
     Packet,
     Udp,
@@ -23,7 +27,7 @@ from nankeen.forwarding.tables import Unpredictable
 from nankeen.model.address import HardwareAddress, IPAddress
 from nankeen.model.observed import BridgeEntry, LinkFacts
 from nankeen.model.state import ForwardingEntry, Ipip, Link, Tun, Vxlan
-from nankeen.model.tunnel import TunnelSocket
+from nankeen.model.tunnel import TunnelPeer, TunnelSocket
 from nankeen.model.wireguard import WireguardPeer
 
 _ANYBODY = HardwareAddress(bytes(6))
@@ -33,6 +37,7 @@ _NESTED = 24
 _ANY_PORT = 0
 """The source port is drawn from the inner packet (RFC 7348 §5): which one it is changes nothing."""
 _WIREGUARD_BLOCK = 16
+LARGEST_PACKET = 65_535
 _NO_FACTS = LinkFacts("")
 
 
@@ -148,17 +153,46 @@ def _allowed(peers: tuple[WireguardPeer, ...], address: IPAddress) -> WireguardP
 
 
 def _enter_datagrams(job: Job, link: Link) -> Outcome:
-    """The udp backend: the inner packet is the payload, and no header tells so."""
-    to = job.packet.ip.destination
-    socket = job.tables.datagram_socket(link.name, to.version)
-    peers = job.tables.datagram_peers.get((link.name, to.version))
+    """The udp backend: the inner packet is the payload, and no header tells so. The process that carries it is a hop of
+    its own (`nankeen.tunnel.outbound`).
+    """
+    header = job.packet.ip
+    socket = job.tables.datagram_socket(link.name, header.version)
+    peers = job.tables.datagram_peers.get((link.name, header.version))
     if socket is None:
         raise Unpredictable(f"what reads from {link.name} is not known")
-    peer = peers.longest(to) if peers else None
+    peer = peers.longest(header.destination) if peers else None
     if peer is None:
-        return Dropped(job.host.name, link.name, Cause.NO_PEER, f"no peer of {link.name} has {to}")
-    job.note(Consulted.TUNNEL, peer, device=link.name)
-    return _wrap(job, link, socket.local, peer.endpoint, (Udp(socket.port, peer.port),))
+        detail = f"no peer of {link.name} has {header.destination}"
+        return _told(job, socket, IcmpKind.NO_ROUTE, Cause.NO_PEER, detail)
+    if header.ttl <= 1:
+        return _told(job, socket, IcmpKind.TIME_EXCEEDED, Cause.LOOP, f"its time to live ends at {link.name}")
+    room = _room(job, socket, peer)
+    in_pieces = job.packet.exceeds(room)
+    if in_pieces and (header.dont_fragment if header.version == 4 else job.packet.size > SMALLEST_IPV6_MTU):
+        mtu = room if header.version == 4 else max(room, SMALLEST_IPV6_MTU)
+        detail = f"{job.packet.size} bytes, and the way to {peer.node} takes {room}"
+        return _told(job, socket, IcmpKind.TOO_BIG, Cause.TOO_BIG, detail, mtu)
+    job.note(Consulted.TUNNEL, peer, job.packet.routed(), link.name)
+    ports = Udp(socket.port, peer.port)
+    found = _wrap(job, link, socket.local, peer.endpoint, (ports,), dont_fragment=not in_pieces)
+    job.fragments = in_pieces
+    return found
+
+
+def _room(job: Job, socket: TunnelSocket, peer: TunnelPeer) -> int:
+    """Bytes of the largest packet that the underlay takes to the peer, as far as the node's own device tells."""
+    decision = lookup(job.tables, peer.endpoint, Query(socket.local))
+    device = job.tables.links.get(decision.device) if decision is not None else None
+    if device is None or not device.mtu:
+        return LARGEST_PACKET
+    return device.mtu - (20 if peer.endpoint.version == 4 else 40) - Udp.size
+
+
+def _told(job: Job, socket: TunnelSocket, error: IcmpKind, cause: Cause, detail: str, mtu: int = 0) -> End:
+    """The process's own error, from the node's inner address."""
+    found = answer(job, error, cause, detail, mtu)
+    return replace(found, source=socket.address, by_process=True) if isinstance(found, Answered) else found
 
 
 def deliver(run: Run, job: Job) -> Outcome:
@@ -252,7 +286,32 @@ def _leave_datagrams(job: Job) -> Outcome:
     assert isinstance(ports, Udp)  # noqa: S101
     for socket in job.tables.state.of(TunnelSocket):
         if socket.port == ports.destination and socket.local == header.destination:
-            job.note(Consulted.TUNNEL, socket, job.packet.without(2), socket.device)
-            job.track = None
-            return job.at(Stage.RECEIVE, socket.device)
+            return _out_of(job, socket, header.source)
     return _no_tunnel(job, f"nothing listens on UDP port {ports.destination}")
+
+
+def _out_of(job: Job, socket: TunnelSocket, sender: IPAddress) -> Outcome:
+    inner = job.packet.without(2)
+    why = _not_admitted(job, socket, sender, inner.ip)
+    if why:
+        return Dropped(job.host.name, socket.device, Cause.NO_PEER, f"{socket.device} does not let it in: {why}")
+    link = job.tables.links.get(socket.device)
+    if link is None or not link.up:
+        return Dropped(job.host.name, socket.device, Cause.NO_LINK if link is None else Cause.LINK_DOWN)
+    job.note(Consulted.TUNNEL, socket, inner, socket.device)
+    job.track = None
+    return job.at(Stage.RECEIVE, socket.device)
+
+
+def _not_admitted(job: Job, socket: TunnelSocket, sender: IPAddress, header: Ip) -> str:
+    """Why a packet of that sender is not let in; "" where it is (`nankeen.tunnel.table`)."""
+    peers = job.tables.datagram_peers.get((socket.device, sender.version))
+    known = [peer for peer in job.tables.state.of(TunnelPeer) if peer.endpoint == sender]
+    if peers is None or not known:
+        return f"{sender} is no peer"
+    if peers.longest(header.destination) is not None:
+        return "it is for another node"
+    if header.source in socket.subnet:
+        return f"its source {header.source} is of this node"
+    owner = peers.longest(header.source)
+    return "" if owner is None or owner.endpoint == sender else f"its source {header.source} is of another node"

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from nankeen.forwarding import ethernet, ip, leg, resolve, tunnel
 from nankeen.forwarding.hop import Answered, Cause, Connection, Delivered, Dropped, End, Trail, Unknown, Walk
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
-from nankeen.forwarding.packet import Icmp, IcmpKind, Ip, Packet, Sctp, Tcp, Udp
+from nankeen.forwarding.packet import Packet
+from nankeen.forwarding.reply import error_of, reply_to
 from nankeen.forwarding.tables import Unpredictable
 from nankeen.forwarding.world import Host, Resolution, World
 from nankeen.model.address import HardwareAddress, IPAddress
@@ -25,6 +26,7 @@ _WORK: dict[Stage, Callable[[Run, Job], Outcome]] = {
     Stage.FRAME: ethernet.frame,
     Stage.ARRIVE: ethernet.arrive,
     Stage.RECEIVE: ip.receive,
+    Stage.LOOP_BACK: ip.loop_back,
     Stage.DELIVER: tunnel.deliver,
 }
 _STAGES = (ip.send, *(_WORK[stage] for stage in Stage))
@@ -50,30 +52,25 @@ def walk(
     may be an answer in. `passages` asks for the devices that it passes. Raises `InputError` where it is not clear who
     sends it.
     """
-    host = _sender(world, packet, at)
-    known = list(connections)
-    flows = {(item.host, flow): item for item in known for flow in (item.original, item.reply)}
-    run = Run(world, _resolve, passages, flows)
+    host, known = _sender(world, packet, at), tuple(connections)
     if host.state is None:
-        end: End = Unknown(host.name, "", f"nothing was observed of {host.name}")
-        return Walk(packet, None, end, packet, tuple(known))
-    ends = _follow(run, Job(Stage.SEND, host, "", packet))
-    end, trail, last = ends[0] if len(ends) == 1 else min(ends, key=_rank)
-    return Walk(packet, trail, end, last, (*known, *run.made))
+        return Walk(packet, None, Unknown(host.name, "", f"nothing was observed of {host.name}"), packet, known)
+    return _walked(_run(world, known, passages=passages), Job(Stage.SEND, host, "", packet), known)
 
 
-def reply_to(walked: Walk) -> Packet:
-    """What the receiver of a delivered packet answers, to be walked from where that was delivered."""
-    header, *rest = walked.last.headers
-    if not walked.delivered or not isinstance(header, Ip):
-        raise InputError("only a packet that was delivered has an answer")
-    if rest and isinstance(rest[0], Udp | Tcp | Sctp):
-        rest[0] = type(rest[0])(rest[0].destination, rest[0].source)
-    elif rest and isinstance(rest[0], Icmp):
-        rest[0] = Icmp(IcmpKind.ECHO_REPLY, rest[0].identifier)
-    return Packet(
-        (Ip(header.destination, header.source, dont_fragment=header.dont_fragment), *rest), walked.last.payload
-    )
+def walk_back(world: World, walked: Walk) -> Walk:
+    """The way of what comes back for a packet that was delivered, or answered with an error. Raises `InputError` where
+    nothing does.
+    """
+    end = walked.end
+    if isinstance(end, Delivered):
+        return walk(world, reply_to(walked), end.host, walked.connections)
+    error = error_of(walked)
+    assert isinstance(end, Answered)  # noqa: S101  (others have no error)
+    stage = Stage.RECEIVE if end.by_process else Stage.SEND
+    device = end.device if end.by_process or error.ip.destination.is_link_local else ""
+    job = Job(stage, world.hosts[end.host], device, error)
+    return _walked(_run(world, walked.connections), job, walked.connections)
 
 
 def _sender(world: World, packet: Packet, at: str | None) -> Host:
@@ -87,6 +84,18 @@ def _sender(world: World, packet: Packet, at: str | None) -> Host:
     if at not in world.hosts:
         raise InputError("there is no such host", where=at)
     return world.hosts[at]
+
+
+def _run(world: World, known: Iterable[Connection], *, passages: bool = False) -> Run:
+    flows = {(item.host, flow): item for item in known for flow in (item.original, item.reply)}
+    return Run(world, _resolve, passages, flows)
+
+
+def _walked(run: Run, job: Job, known: tuple[Connection, ...]) -> Walk:
+    packet = job.packet
+    ends = _follow(run, job)
+    end, trail, last = ends[0] if len(ends) == 1 else min(ends, key=_rank)
+    return Walk(packet, trail, end, last, (*known, *run.made))
 
 
 _Found = tuple[End, Trail, Packet]

@@ -220,7 +220,7 @@ def test_a_packet_through_udp_ends_where_no_peer_has_its_destination() -> None:
         "nankeen.tunnel: its peers",
         "",
     )
-    assert last.tells == "Dropped by node1: no peer of flannel0 has 10.244.2.5"
+    assert last.tells == "Answered by node1: ICMP network unreachable: no peer of flannel0 has 10.244.2.5"
 
 
 @pytest.mark.parametrize("gone, title, command, tells", [
