@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nankeen.forwarding import Packet, codec
-from nankeen.forwarding.packet import Arp, Ethernet, Header, Icmp, IcmpKind, Ip, Tcp, Udp, VxlanHeader
+from nankeen.forwarding.packet import Arp, Ethernet, Header, Icmp, IcmpKind, Ip, Sctp, Tcp, Udp, VxlanHeader
 from nankeen.model import packet as wire
 from nankeen.model.address import Family, HardwareAddress, IPAddress
 from nankeen.model.errors import InputError
@@ -32,6 +32,7 @@ def packets(draw: st.DrawFn) -> Packet:
         st.one_of(
             st.builds(Udp, ports, ports),
             st.builds(Tcp, ports, ports, st.booleans()),
+            st.builds(Sctp, ports, ports),
             st.builds(Icmp, st.sampled_from([IcmpKind.ECHO_REQUEST, IcmpKind.ECHO_REPLY]), st.integers(0, 0xFFFF)),
             st.builds(Icmp, st.sampled_from(kinds)),
         )
@@ -44,7 +45,8 @@ def packets(draw: st.DrawFn) -> Packet:
 
 @given(packets())
 def test_what_is_sent_and_captured_is_the_same_packet(packet: Packet) -> None:
-    octets = encode(codec.sent(packet), bytes(packet.payload))
+    carried = packet.payload + 20 * isinstance(packet.headers[1], Sctp)  # the chunk INIT
+    octets = encode(codec.sent(packet), bytes(carried))
     assert len(octets) == packet.size
     assert codec.captured(dissect(octets, LinkType.IP)) == packet
 

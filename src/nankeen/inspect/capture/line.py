@@ -18,6 +18,7 @@ from nankeen.model.packet import (
     IPv6,
     NeighbourMessage,
     Packet,
+    Sctp,
     Tcp,
     Udp,
     Vlan,
@@ -68,7 +69,7 @@ def _level(headers: Sequence[Header]) -> str:
             case IPv4() | IPv6():
                 source, destination = str(header.source), str(header.destination)
                 parts += [words.fragment(header)] if isinstance(header, IPv4) and _in_parts(header) else []
-            case Udp() | Tcp():
+            case Udp() | Tcp() | Sctp():
                 parts.append(words.name_of(header))
                 parts += [f"[{words.flags(header.flags)}]"] if isinstance(header, Tcp) else []
                 source, destination = f"{_host(source)}:{header.source}", f"{_host(destination)}:{header.destination}"

@@ -17,6 +17,7 @@ from nankeen.model.packet import (
     IPv4,
     IPv6,
     NeighbourMessage,
+    Sctp,
     Tcp,
     TcpFlag,
     Udp,
@@ -39,6 +40,7 @@ _NAMES: dict[type[Header], tuple[str, str]] = {
     NeighbourMessage: ("L3", "ND"),
     Udp: ("L4", "UDP"),
     Tcp: ("L4", "TCP"),
+    Sctp: ("L4", "SCTP"),
     Vxlan: (TUNNEL, "VXLAN"),
 }
 _ETHERTYPES = {0x0800: "IPv4", 0x0806: "ARP", 0x8100: "802.1Q", 0x86DD: "IPv6", 0x88A8: "802.1ad", 0x88CC: "LLDP"}
@@ -208,6 +210,10 @@ def _udp(header: Udp) -> str:
     return f"{header.source} → {header.destination}" + (f", {header.length} bytes" if header.length else "")
 
 
+def _sctp(header: Sctp) -> str:
+    return f"{header.source} → {header.destination}, verification tag {header.verification:#x}"
+
+
 def _tcp(header: Tcp) -> str:
     parts = [f"{header.source} → {header.destination}", f"[{flags(header.flags)}]", f"seq {header.sequence}"]
     parts += [f"ack {header.acknowledgement}"] if header.flags & TcpFlag.ACK else []
@@ -251,5 +257,6 @@ _IN_FULL: dict[type[Header], Callable[..., str]] = {
     NeighbourMessage: _neighbour,
     Udp: _udp,
     Tcp: _tcp,
+    Sctp: _sctp,
     Vxlan: _vxlan,
 }

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nankeen.forwarding.packet import Arp, Ethernet, Header, Icmp, Ip, Packet, Tcp, Udp, VxlanHeader, WireguardHeader
+from nankeen.forwarding.packet import (
+    Arp,
+    Ethernet,
+    Header,
+    Icmp,
+    Ip,
+    Packet,
+    Sctp,
+    Tcp,
+    Udp,
+    VxlanHeader,
+    WireguardHeader,
+)
 
 _NAMES = {
     Ethernet: "Ethernet",
@@ -13,6 +25,7 @@ _NAMES = {
     Icmp: "ICMP",
     Udp: "UDP",
     Tcp: "TCP",
+    Sctp: "SCTP",
     VxlanHeader: "VXLAN",
     WireguardHeader: "WireGuard",
 }
@@ -84,7 +97,7 @@ def _fields(header: Header) -> Iterator[tuple[str, str]]:
             if header.version == 4:
                 yield "DF bit", "set" if header.dont_fragment else "not set"
             yield "fragment", f"of {header.fragment} bytes" if header.fragment else "none"
-        case Udp(source, destination) | Tcp(source, destination):
+        case Udp(source, destination) | Tcp(source, destination) | Sctp(source, destination):
             yield "source port", str(source)
             yield "destination port", str(destination)
         case Icmp():

@@ -16,6 +16,7 @@ from nankeen.model.address import Family
 from nankeen.model.packet import Icmp as Message
 from nankeen.model.packet import Tcp as TcpSegment
 from nankeen.model.packet import TcpFlag
+from nankeen.model.packet.icmp import IcmpType, Icmpv6Type
 
 _SAYS = {
     IcmpKind.NO_ROUTE: {errno.ENETUNREACH, errno.EHOSTUNREACH},
@@ -24,6 +25,15 @@ _SAYS = {
     IcmpKind.PROHIBITED: {errno.EACCES},
 }
 """What the sender's own kernel says to a process in place of an ICMP error."""
+
+
+_OF_RECEIVERS = {
+    (Family.IPV4, IcmpType.UNREACHABLE, 2),
+    (Family.IPV4, IcmpType.UNREACHABLE, 3),
+    (Family.IPV6, Icmpv6Type.UNREACHABLE, 4),
+    (Family.IPV6, Icmpv6Type.PARAMETER_PROBLEM, 1),
+}
+"""Protocol and port unreachable (RFC 1122 §3.2.2.1); port unreachable and unrecognized next header (RFC 4443 §3)."""
 
 
 class Outcome(Enum):
@@ -89,7 +99,7 @@ def _delivered(journey: Journey, end: Delivered, remains: Remains) -> Ending:
         confirmed = answer.host == end.host
         return Ending(Outcome.CONFIRMED if confirmed else Outcome.CONTRADICTED, str(answer))
     if error is not None:
-        confirmed = error.host == end.host and _says(error, IcmpKind.PORT_UNREACHABLE)
+        confirmed = error.host == end.host and _is_of_receiver(error)
         return Ending(Outcome.CONFIRMED if confirmed else Outcome.CONTRADICTED, str(error))
     if not remains.arrived:
         return Ending(Outcome.CONTRADICTED, "it did not arrive")
@@ -138,6 +148,14 @@ def _says(error: Sighting, kind: IcmpKind) -> bool:
     if not isinstance(message, Message):
         return False
     return kind.number(4 if message.family is Family.IPV4 else 6) == (message.type, message.code)
+
+
+def _is_of_receiver(error: Sighting) -> bool:
+    """Whether only who has taken the packet in says so: nobody listens at the port, or the protocol is not known."""
+    message = error.packet.headers[-1]
+    if not isinstance(message, Message):
+        return False
+    return (message.family, message.type, message.code) in _OF_RECEIVERS
 
 
 def _is_reset(answer: Sighting) -> bool:

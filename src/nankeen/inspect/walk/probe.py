@@ -22,7 +22,7 @@ from nankeen.inspect.walk.tag import Tag
 from nankeen.kernel.namespace import Namespace, entered
 from nankeen.model.address import family_of
 from nankeen.model.errors import InputError, KernelError
-from nankeen.model.packet import Fragment, Header, Icmp, IPv4, IPv6, Protocol, Tcp, Udp, encode
+from nankeen.model.packet import Fragment, Header, Icmp, IPv4, IPv6, Protocol, Sctp, Tcp, Udp, encode, sctp
 
 _DISCARD = 9
 """The port that a route is asked for where the probe has none (RFC 863)."""
@@ -84,6 +84,11 @@ def marked(header: Header, tag: Tag) -> Header:
     return header
 
 
+def content(header: Header, tag: Tag) -> bytes:
+    """What follows the last header."""
+    return sctp.init(tag.sequence, tag.payload) if isinstance(header, Sctp) else tag.content
+
+
 def _raw(inet: Inet, host: str) -> socket.socket:
     try:
         return socket.socket(inet.domain, socket.SOCK_RAW, socket.IPPROTO_RAW)
@@ -123,7 +128,7 @@ def _pieces(headers: Sequence[Header], tag: Tag, mtu: int | None) -> Iterator[by
     """The packet as it is given to the kernel, which does not cut what a raw socket sends: here that is done as it does
     for an application (RFC 791 §2.3, RFC 8200 §4.5). `mtu` is None where it may not be cut.
     """
-    whole = encode(headers, tag.content)
+    whole = encode(headers, content(headers[-1], tag))
     first = headers[0]
     if mtu is None or len(whole) <= mtu or not isinstance(first, IPv4 | IPv6):
         yield whole

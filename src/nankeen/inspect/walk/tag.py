@@ -29,6 +29,7 @@ from nankeen.model.packet import (
     LinkType,
     Packet,
     Protocol,
+    Sctp,
     Tcp,
     TunnelPorts,
     dissect,
@@ -41,6 +42,10 @@ _FLOW_LABEL = 0xF_FFFF
 _KEPT = 1 << 18
 _NEXT_HEADER = 6
 """Where IPv6's header has it."""
+_VERIFICATION_AT = 4
+"""Where SCTP's verification tag is."""
+_INITIATE_TAG = slice(4, 8)
+"""Where the chunk INIT has what its receiver verifies with."""
 _ANSWER_AT = 8
 """Where the payload of an echo begins, and TCP's acknowledgement number, from the transport header on."""
 
@@ -67,7 +72,7 @@ class Tag:
 
     @property
     def sequence(self) -> int:
-        """TCP's sequence number."""
+        """TCP's sequence number, and the tag that opens an association of SCTP."""
         return int.from_bytes(self.nonce[:4], "big")
 
     @property
@@ -82,6 +87,8 @@ class Tag:
             return False
         if isinstance(carries, Tcp):
             return carries.sequence == self.sequence
+        if isinstance(carries, Sctp):
+            return packet.payload[_INITIATE_TAG] == self.nonce[:4]
         return packet.payload.startswith(self.nonce[: min(self.payload, len(packet.payload))])
 
     def is_quoted_by(self, packet: Packet) -> bool:
@@ -96,6 +103,8 @@ class Tag:
         match packet.headers[-1] if packet.headers else None:
             case Tcp() as header:
                 return header.acknowledgement in self._acknowledged
+            case Sctp() as header:
+                return header.verification == self.sequence
             case Icmp() as header if header.type in (IcmpType.ECHO_REPLY, Icmpv6Type.ECHO_REPLY):
                 is_same = bool(self.payload) and packet.payload.startswith(self.content[:_NONCE])
                 return is_same and not self.is_on(packet)
@@ -155,7 +164,9 @@ class Tag:
         code.branch(Op.JUMP_EQUAL, self.identification, kept)
         code.load(place(level, Fact.PROTOCOL))
         code.branch(Op.JUMP_EQUAL, Protocol.ICMP, icmp)
-        code.branch(Op.JUMP_EQUAL, Protocol.TCP, answer, following)
+        code.branch(Op.JUMP_EQUAL, Protocol.TCP, answer)
+        code.branch(Op.JUMP_EQUAL, Protocol.SCTP, None, following)
+        self._look_for_verification(code, IPv4.LENGTH, kept, following)
         code.put(icmp)
         code.do(Op.LOAD_BYTE_AT_X, IPv4.LENGTH)
         code.branch(Op.JUMP_EQUAL, IcmpType.ECHO_REPLY, answer)
@@ -172,7 +183,9 @@ class Tag:
         code.branch(Op.JUMP_EQUAL, self.number, kept)
         code.load(place(level, Fact.PROTOCOL))
         code.branch(Op.JUMP_EQUAL, Protocol.ICMPV6, icmp)
-        code.branch(Op.JUMP_EQUAL, Protocol.TCP, answer, following)
+        code.branch(Op.JUMP_EQUAL, Protocol.TCP, answer)
+        code.branch(Op.JUMP_EQUAL, Protocol.SCTP, None, following)
+        self._look_for_verification(code, IPv6.LENGTH, kept, following)
         code.put(icmp)
         code.do(Op.LOAD_BYTE_AT_X, _NEXT_HEADER)
         code.branch(Op.JUMP_EQUAL, Protocol.FRAGMENT, answer)
@@ -195,6 +208,10 @@ class Tag:
         for word in (*self._acknowledged, self.sequence):
             code.branch(Op.JUMP_EQUAL, word, kept)
         code.go(following)
+
+    def _look_for_verification(self, code: Code, transport: int, kept: Label, following: Label) -> None:
+        code.do(Op.LOAD_WORD_AT_X, transport + _VERIFICATION_AT)
+        code.branch(Op.JUMP_EQUAL, self.sequence, kept, following)
 
 
 def is_question(packet: Packet) -> bool:

@@ -18,6 +18,7 @@ from nankeen.model.packet.ethernet import (
 )
 from nankeen.model.packet.icmp import Icmp, NeighbourMessage
 from nankeen.model.packet.ip import Extension, Fragment, IPv4, IPv6, Protocol
+from nankeen.model.packet.sctp import Sctp
 from nankeen.model.packet.stack import Fault, Header, IPHeader, Packet, encode
 from nankeen.model.packet.transport import Tcp, TcpFlag, Udp
 from nankeen.model.packet.vxlan import Vxlan
@@ -41,6 +42,7 @@ __all__ = [
     "NeighbourMessage",
     "Packet",
     "Protocol",
+    "Sctp",
     "Tcp",
     "TcpFlag",
     "TunnelPorts",

@@ -20,6 +20,7 @@ from nankeen.model.packet.ethernet import (
 )
 from nankeen.model.packet.icmp import Icmp, NeighbourMessage
 from nankeen.model.packet.ip import EXTENSIONS, Extension, Fragment, IPv4, IPv6, Protocol
+from nankeen.model.packet.sctp import Sctp
 from nankeen.model.packet.stack import Fault, Header, Packet
 from nankeen.model.packet.transport import Tcp, Udp
 from nankeen.model.packet.vxlan import Vxlan
@@ -185,6 +186,12 @@ def _tcp(reader: _Reader) -> _Step | None:
     return None
 
 
+def _sctp(reader: _Reader) -> _Step | None:
+    header, reader.at = Sctp.decode(reader.data, reader.at, reader.end)
+    reader.headers.append(header)
+    return None
+
+
 def _udp(reader: _Reader) -> _Step | None:
     start = reader.at
     header, reader.at = Udp.decode(reader.data, start, reader.end)
@@ -219,6 +226,7 @@ _BY_ETHERTYPE: dict[int, _Step] = {
 _BY_PROTOCOL: dict[int, _Step] = {
     Protocol.TCP: _tcp,
     Protocol.UDP: _udp,
+    Protocol.SCTP: _sctp,
     Protocol.ICMP: _icmp(Family.IPV4),
     Protocol.ICMPV6: _icmp(Family.IPV6),
     Protocol.IPV4: _ipv4,
@@ -240,6 +248,7 @@ _NAMES: dict[_Step, str] = {
     _neighbour: "NeighbourMessage",
     _tcp: "Tcp",
     _udp: "Udp",
+    _sctp: "Sctp",
     _vxlan: "Vxlan",
     **{step: "Extension" for step in _EXTENSIONS.values() if step is not _fragment},
     _BY_PROTOCOL[Protocol.ICMP]: "Icmp",

@@ -37,6 +37,7 @@ class Protocol(IntEnum):
     FRAGMENT = 44
     ICMPV6 = 58
     DESTINATION_OPTIONS = 60
+    SCTP = 132
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ from nankeen.model.packet.ethernet import Arp, Ethernet, Vlan
 from nankeen.model.packet.field import checksum
 from nankeen.model.packet.icmp import Icmp, NeighbourMessage
 from nankeen.model.packet.ip import Extension, Fragment, IPv4, IPv6, Protocol
+from nankeen.model.packet.sctp import Sctp
 from nankeen.model.packet.transport import Tcp, Udp
 from nankeen.model.packet.vxlan import Vxlan
 
 IPHeader = IPv4 | IPv6
-Header = Ethernet | Vlan | Arp | IPv4 | IPv6 | Extension | Fragment | Icmp | NeighbourMessage | Udp | Tcp | Vxlan
+Header = Ethernet | Vlan | Arp | IPv4 | IPv6 | Extension | Fragment | Icmp | NeighbourMessage | Udp | Tcp | Sctp | Vxlan
 
 _CHECKSUM_AT = {Udp: 6, Tcp: 16, Icmp: 2}
 
@@ -77,6 +78,8 @@ def _encode_one(headers: Sequence[Header], number: int, data: bytes) -> bytes:
             return header.encode(before.type if isinstance(before, Icmp) else 0)
         case Udp():
             return _checked(headers, number, header.encode(len(data)), data)
+        case Sctp():
+            return header.encode(data)
         case Tcp() | Icmp():
             return _checked(headers, number, header.encode(), data)
         case _:

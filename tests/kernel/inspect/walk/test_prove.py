@@ -14,7 +14,7 @@ from ipaddress import ip_address
 import pytest
 
 from nankeen.forwarding import Delivered, Direction, Dropped, Packet
-from nankeen.forwarding.packet import Header, Icmp, IcmpKind, Ip, Tcp, Udp
+from nankeen.forwarding.packet import Header, Icmp, IcmpKind, Ip, Sctp, Tcp, Udp
 from nankeen.inspect.walk.ending import Outcome
 from nankeen.inspect.walk.journey import Journey, Question, back, predict
 from nankeen.inspect.walk.proof import Proof, Verdict
@@ -28,6 +28,7 @@ from tests.kernel.forwarding.scene import PODS, Scene, Sent, inside, scene, unde
 PATIENT = 5.0
 """Seconds that only a failure takes: what is expected comes at once."""
 PING = Icmp(IcmpKind.ECHO_REQUEST, 7)
+HEADERS: list[Header] = [PING, Udp(41001, 7777), Tcp(41001, 7777), Sctp(41001, 7777)]
 POD1, POD2, POD3 = (PODS[pod] for pod in ("pod1", "pod2", "pod3"))
 FAMILIES = pytest.mark.parametrize("family", list(Family), ids=str)
 
@@ -102,7 +103,7 @@ def first(proof: Proof) -> tuple[str, str, str]:
 
 
 @FAMILIES
-@pytest.mark.parametrize("header", [PING, Udp(41001, 7777), Tcp(41001, 7777)], ids=["icmp", "udp", "tcp"])
+@pytest.mark.parametrize("header", HEADERS, ids=["icmp", "udp", "tcp", "sctp"])
 def test_each_predicted_device_sees_the_packet_as_predicted(any_stage: Stage, header: Header, family: Family) -> None:
     for to in (inside(*POD2, family), inside(*POD3, family), underlay(2, family), inside(1, 1, family)):
         journey = any_stage.predict(to, header)

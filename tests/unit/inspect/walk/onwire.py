@@ -8,7 +8,7 @@ from dataclasses import replace
 from nankeen.forwarding import Packet, Passage, codec
 from nankeen.forwarding.packet import Ethernet, Header, Ip, Udp, VxlanHeader
 from nankeen.inspect.walk.journey import Journey
-from nankeen.inspect.walk.probe import marked
+from nankeen.inspect.walk.probe import content, marked
 from nankeen.inspect.walk.sighting import Role, Sighting
 from nankeen.inspect.walk.tag import Tag
 from nankeen.model import packet as wire
@@ -20,7 +20,8 @@ DRAWN = 50000
 
 def octets(packet: Packet, tag: Tag) -> bytes:
     """The packet with its tag."""
-    return encode(list(_headers(packet.headers, tag)), tag.content[: packet.payload])
+    headers = _headers(packet.headers, tag)
+    return encode(headers, content(headers[-1], tag))
 
 
 def seen(point: Passage, tag: Tag, time: int = 0, packet: Packet | None = None) -> Sighting:

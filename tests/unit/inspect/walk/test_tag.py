@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nankeen.forwarding import Packet
-from nankeen.forwarding.packet import Header, Icmp, IcmpKind, Ip, Tcp, Udp
+from nankeen.forwarding.packet import Header, Icmp, IcmpKind, Ip, Sctp, Tcp, Udp
 from nankeen.inspect.walk.sighting import Role, role_of
 from nankeen.inspect.walk.tag import Tag
 from nankeen.kernel.everytap import HARDWARE_TYPE
@@ -26,7 +26,7 @@ PORTS = TunnelPorts(vxlan=frozenset({8472}), udp=frozenset({8285}))
 KINDS = {LinkType.ETHERNET: 1, LinkType.IP: 65534}
 """ARPHRD_ETHER and ARPHRD_NONE."""
 ADDRESSES = {4: ("10.244.1.5", "10.244.2.5"), 6: ("fd44:0:0:1::5", "fd44:0:0:2::5")}
-PROBES: list[Header] = [Icmp(IcmpKind.ECHO_REQUEST, 7), Udp(41000, 80), Tcp(41000, 80)]
+PROBES: list[Header] = [Icmp(IcmpKind.ECHO_REQUEST, 7), Udp(41000, 80), Tcp(41000, 80), Sctp(41000, 80)]
 OUTER = wire.IPv4(IPv4Address("192.168.0.11"), IPv4Address("192.168.0.12"), wire.Protocol.UDP)
 
 
@@ -64,7 +64,7 @@ def role(tag: Tag, data: bytes, link: LinkType = LinkType.ETHERNET) -> Role | No
     return role_of(dissect(data, link, PORTS), tag)
 
 
-@pytest.mark.parametrize("header", PROBES, ids=["icmp", "udp", "tcp"])
+@pytest.mark.parametrize("header", PROBES, ids=["icmp", "udp", "tcp", "sctp"])
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("payload", [0, 3, 56])
 def test_a_probe_is_known_alone_and_in_tunnels_and_no_other_is(version: int, header: Header, payload: int) -> None:
@@ -85,7 +85,7 @@ def test_a_packet_that_has_the_number_by_chance_is_another() -> None:
 
 
 @pytest.mark.parametrize("version", [4, 6])
-@pytest.mark.parametrize("header", PROBES, ids=["icmp", "udp", "tcp"])
+@pytest.mark.parametrize("header", PROBES, ids=["icmp", "udp", "tcp", "sctp"])
 def test_an_error_that_quotes_the_probe_is_about_it(version: int, header: Header) -> None:
     tag, other = Tag.drawn(56), Tag(0x4_1234, bytes(16), 56)
     for each, expected in ((tag, Role.ERROR), (other, None)):
@@ -116,12 +116,25 @@ def test_the_receivers_answers_are_known(version: int) -> None:
     assert (is_kept(tag, foreign), role(tag, foreign)) == (False, None)
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_who_answers_an_init_names_its_tag(version: int) -> None:
+    tag = Tag.drawn(0)
+    for number, expected in ((tag.sequence, Role.ANSWER), (tag.sequence ^ 1, None)):
+        data = framed(_carrying(version, wire.Protocol.SCTP, wire.Sctp(80, 41000, number)))
+        assert (is_kept(tag, data), role(tag, data)) == (expected is not None, expected)
+
+
 def _acknowledging(version: int, number: int) -> bytes:
-    source, destination = map(ip_address, reversed(ADDRESSES[version]))
     segment = wire.Tcp(80, 41000, acknowledgement=number, flags=wire.TcpFlag.SYN | wire.TcpFlag.ACK)
+    return _carrying(version, wire.Protocol.TCP, segment)
+
+
+def _carrying(version: int, protocol: wire.Protocol, header: wire.Header) -> bytes:
+    """From the receiver."""
+    source, destination = map(ip_address, reversed(ADDRESSES[version]))
     if version == 4:
-        return encode([wire.IPv4(source, destination, wire.Protocol.TCP), segment])  # type: ignore[arg-type]
-    return encode([wire.IPv6(source, destination, wire.Protocol.TCP), segment])  # type: ignore[arg-type]
+        return encode([wire.IPv4(source, destination, protocol), header])  # type: ignore[arg-type]
+    return encode([wire.IPv6(source, destination, protocol), header])  # type: ignore[arg-type]
 
 
 def test_questions_of_neighbours_are_heard() -> None:
