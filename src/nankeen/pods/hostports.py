@@ -22,6 +22,8 @@ from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.model.address import IPAddress, IPNetwork, family_of
 from nankeen.model.errors import KernelError
 from nankeen.model.hostport import HostPort, PortMapping, PortTable, Transport
+from nankeen.model.state import Sysctl
+from nankeen.pods.attach import write_setting
 from nankeen.pods.portstore import PodPorts, PortStore, key_of
 
 DIRECTORY = Path("/run/nankeen/ports")
@@ -55,8 +57,7 @@ class HostPorts:
         self._record(wanted)
         try:
             self._step(wanted.host_ports, before.host_ports if before else _NOTHING)
-            for path in _settings(wanted):
-                sysctl.write(path, "1")
+            _open_localhost(wanted)
             self._forget(wanted.host_ports, _leads_elsewhere)
         except BaseException:
             self._put_back(wanted, before)
@@ -78,17 +79,15 @@ class HostPorts:
         """All that keeps an attachment's ports from working, in words."""
         if wanted.mappings:
             yield from self._table.faults(self._wanted(), sorted(wanted.host_ports, key=str))
-            yield from (f"{path} is not 1" for path in _settings(wanted))
+            if _needs_localhost(wanted) and sysctl.read(_setting(wanted)) != "1":
+                yield f"{_setting(wanted)} is not 1"
 
     def converge(self) -> list[str]:
         """Makes the packet filter equal to what is mapped, and says what was changed."""
         if not self._pods and not self._table.is_there():
             return []  # there never was any
         changed = self._table.converge(self._wanted())
-        for path in sorted({path for found in self._pods.values() for path in _settings(found)}):
-            sysctl.write(path, "1")
-            changed.append(f"~ {path} = 1")
-        return changed
+        return changed + [f"~ {_setting(found)} = 1" for found in self._pods.values() if _open_localhost(found)]
 
     def close(self) -> None:
         """Leaves all as it is."""
@@ -119,6 +118,10 @@ class HostPorts:
         self._forget(found.host_ports, _leads_there)
         self._store.remove(found)
         del self._pods[found.key]
+        if _needs_localhost(found) and not any(
+            other.bridge == found.bridge and _needs_localhost(other) for other in self._pods.values()
+        ):
+            write_setting(Sysctl(_setting(found), "0"))
 
     def _record(self, ports: PodPorts) -> None:
         self._store.write(ports)
@@ -182,15 +185,25 @@ def _is_gone(found: PodPorts) -> bool:
         return node.index(found.host_name) is None
 
 
-def _settings(found: PodPorts) -> list[str]:
-    """The settings that are to be 1, and are not, so that the ports are reached by 127.0.0.1. The table's rules keep
-    others from reaching the node by it.
+def _needs_localhost(found: PodPorts) -> bool:
+    """Whether a port is to be reached by 127.0.0.1, which the kernel then must let through to the bridge and back. The
+    table's rules keep others from reaching the node by it.
     """
-    local = any(
+    return bool(found.bridge) and any(
         port.target.version == 4 and (port.address is None or port.address.is_loopback) for port in found.host_ports
     )
-    path = f"net/ipv4/conf/{found.bridge}/route_localnet"
-    return [path] if local and found.bridge and sysctl.read(path) == "0" else []
+
+
+def _setting(found: PodPorts) -> str:
+    return f"net/ipv4/conf/{found.bridge}/route_localnet"
+
+
+def _open_localhost(found: PodPorts) -> bool:
+    """Whether there was anything to change. A bridge that is not there, yet or any more, has nothing to be opened."""
+    if not _needs_localhost(found) or sysctl.read(_setting(found)) in (None, "1"):
+        return False
+    write_setting(Sysctl(_setting(found), "1"))
+    return True
 
 
 def _leads_elsewhere(port: HostPort, flow: Flow) -> bool:

@@ -131,6 +131,8 @@ def _parse(fields: Fields, name: str) -> PodPorts:
         bridge=fields.string("bridge"),
         host_name=fields.string("hostName"),
     )
+    if "/" in found.bridge:  # a path is made of it
+        raise fields.refusal("bridge", "it must be a device")
     if found.key != name:
         raise fields.refusal("container", "the file has the name of another attachment's")
     return found

@@ -398,6 +398,22 @@ async def test_a_pod_without_ports_starts_no_program_and_makes_no_table(runtime:
     assert "nankeen-ports" not in node.run("nft list ruleset")
 
 
+async def test_the_bridge_is_open_for_localhost_as_long_as_a_port_needs_it(
+    runtime: Runtime, node: Net, make_net: Callable[[], Net]
+) -> None:
+    first, second, third = make_net(), make_net(), make_net()
+    opened = []
+    await runtime.add(first, ports(tcp(8080, 80, hostIP="192.168.50.1"), tcp(8080, 80, hostIP="::")))
+    opened.append(node.run("sysctl -n net.ipv4.conf.cni0.route_localnet"))
+    await runtime.add(second, ports(tcp(8081, 80)))
+    await runtime.add(third, ports(tcp(8082, 80)))
+    await runtime.delete(second)
+    opened.append(node.run("sysctl -n net.ipv4.conf.cni0.route_localnet"))
+    await runtime.delete(third)
+    opened.append(node.run("sysctl -n net.ipv4.conf.cni0.route_localnet"))
+    assert opened == ["0\n", "1\n", "0\n"]
+
+
 async def test_a_port_that_the_kernel_refuses_leaves_no_pod(
     runtime: Runtime, node: Net, pod: Net, monkeypatch: pytest.MonkeyPatch
 ) -> None:

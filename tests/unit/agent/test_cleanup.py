@@ -216,7 +216,7 @@ def test_a_policy_that_nothing_tells_to_be_flannels_stays_and_is_told_of(traces:
 def test_tables_of_nftables_go_by_family_and_name_and_those_of_all_pods_are_told_of() -> None:
     tables = [("inet", "nankeen"), ("ip", "flannel-ipv4"), ("ip6", "flannel-ipv6"), ("inet", "flannel-ipv4"),
               ("ip", "nankeen"), ("ip", "nat"), ("ip", "cni_hostport"), ("bridge", "nankeen-pods"),
-              ("inet", "nankeen-pods"), ("bridge", "nankeen")]  # fmt: skip
+              ("inet", "nankeen-pods"), ("bridge", "nankeen"), ("inet", "nankeen-ports")]  # fmt: skip
     plan = cleanup(Found(tables=tuple(NftTable(*table) for table in tables)))
     assert plan.groups["packet filter"] == (
         "table inet nankeen",
@@ -224,6 +224,7 @@ def test_tables_of_nftables_go_by_family_and_name_and_those_of_all_pods_are_told
         "table ip6 flannel-ipv6",
         "table bridge nankeen-pods",
         "table inet nankeen-pods",
+        "table inet nankeen-ports",
     )
     assert [note.what for note in plan.notes] == ["table ip cni_hostport"]
 
