@@ -33,6 +33,10 @@ _OVERHEAD = {Family.IPV4: 28, Family.IPV6: 48}
 """Bytes added to an inner packet: outer IP 20 or 40, UDP 8."""
 _SMALLEST_MTU = {Family.IPV4: 68, Family.IPV6: 1280}
 """What each link must carry (RFC 791 §3.2, RFC 8200 §5)."""
+_ERRORS_ARRIVE = "1"
+"""Of accept_local (Documentation/networking/ip-sysctl.rst): what the process tells senders comes out of the device from
+the node's own address, and would be dropped.
+"""
 _NO_LINK_LOCAL = "1"
 """IN6_ADDR_GEN_MODE_NONE (linux/if_link.h): nobody behind the device is a neighbour."""
 
@@ -89,6 +93,7 @@ class UdpBackend:
     def _tunnel(self, node: Node) -> Iterator[Object]:
         """The node's own end: the device, and what its process binds to."""
         yield Link(DEVICE, Tun(), mtu=self.mtu(node))
+        yield Sysctl(f"net/ipv4/conf/{DEVICE}/accept_local", _ERRORS_ARRIVE)
         yield Sysctl(f"net/ipv6/conf/{DEVICE}/accept_ra", "0")
         yield Sysctl(f"net/ipv6/conf/{DEVICE}/addr_gen_mode", _NO_LINK_LOCAL)
         for subnet in node.subnets:

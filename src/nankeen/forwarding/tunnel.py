@@ -97,7 +97,7 @@ def _wrap(
     host, tables = job.host.name, job.tables
     if len(job.packet.headers) > _NESTED:
         return Dropped(host, link.name, Cause.LOOP, f"{link.name} leads into itself")
-    if local is not None and not tables.holds(local):
+    if local is not None and local.version == 4 and not tables.holds(local):  # IPv6 sends from what it once had
         return Dropped(host, link.name, Cause.NO_SOURCE, f"{host} does not have the tunnel's address {local}")
     decision = lookup(tables, peer, Query(local, "lo", via, job.mark))
     if decision is None or not decision.device:
@@ -311,7 +311,7 @@ def _not_admitted(job: Job, socket: TunnelSocket, sender: IPAddress, header: Ip)
         return f"{sender} is no peer"
     if peers.longest(header.destination) is not None:
         return "it is for another node"
-    if header.source in socket.subnet:
+    if header.source in socket.subnet or header.source == socket.local:
         return f"its source {header.source} is of this node"
     owner = peers.longest(header.source)
     return "" if owner is None or owner.endpoint == sender else f"its source {header.source} is of another node"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from ipaddress import ip_network
 
 from nankeen.tunnel.control import Change, Report, Settings
 from nankeen.tunnel.inbound import Inbound
@@ -25,7 +26,7 @@ class DataPath:
         self.settings = settings
         self.handlers: dict[int, Callable[[], None]] = {}
         """What to call, by descriptor."""
-        self._peers = PeerTable(item.subnet for item in settings.sockets)
+        self._peers = PeerTable(own for item in settings.sockets for own in (item.subnet, ip_network(item.local)))
         self._drops: Counter[str] = Counter()
         self._underlays: dict[int, Underlay] = {}
         with ExitStack() as opened:

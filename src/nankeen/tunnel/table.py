@@ -39,8 +39,8 @@ class PeerTable:
     """
 
     def __init__(self, own: Iterable[IPNetwork] = ()) -> None:
-        """`own` are the node's own subnets, one of each family at most."""
-        self._own = {subnet.version: subnet for subnet in own}
+        """`own` are the node's own subnets and addresses, which no peer sends from."""
+        self._own = tuple(own)
         self._subnets: dict[IPNetwork, Peer] = {}
         self._prefixes: dict[int, list[tuple[int, dict[int, Peer]]]] = {}
         """By version: for each length, longest first, the bits to drop and who has what is left."""
@@ -135,8 +135,10 @@ class PeerTable:
         return peer
 
     def _is_own(self, address: bytes) -> bool:
-        subnet = self._own.get(4 if len(address) == 4 else 6)
-        return subnet is not None and int.from_bytes(address) & int(subnet.netmask) == int(subnet.network_address)
+        number, bits = int.from_bytes(address), 8 * len(address)
+        return any(
+            own.max_prefixlen == bits and number & int(own.netmask) == int(own.network_address) for own in self._own
+        )
 
     def _judge(self, host: str, addresses: bytes) -> Peer | str:
         if host not in self._hosts:

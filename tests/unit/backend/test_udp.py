@@ -31,6 +31,7 @@ def peer(number: int) -> Lease:
 def test_a_node_alone_has_a_device_for_both_families_and_the_way_to_all_pods() -> None:
     assert lines(udp().state(node(str(IPV4), str(IPV6)), [])) == [
         "flannel0: tun type tun pi off multi_queue persist on mtu 1452 up",
+        "net/ipv4/conf/flannel0/accept_local = 1",
         "net/ipv6/conf/flannel0/accept_ra = 0",
         "net/ipv6/conf/flannel0/addr_gen_mode = 1",
         "inet 10.5.1.0/32 dev flannel0",
@@ -57,7 +58,7 @@ def test_a_peer_takes_no_object_of_the_kernels_but_one_for_each_family_of_its_su
 
 def test_the_peers_port_is_our_own() -> None:
     assert "to 10.99.0.2:9000 node" in lines(State(udp(Port=9000).peer(node(), peer(2))))[0]
-    assert "local 10.99.0.1:9000 " in lines(udp(Port=9000).state(node(), []))[4]
+    assert "local 10.99.0.1:9000 " in lines(udp(Port=9000).state(node(), []))[5]
     assert udp(Port=0).receives(node()) == {"flannel0": 8285}
 
 
@@ -72,7 +73,7 @@ def test_it_announces_its_addresses_and_like_flannel_no_type() -> None:
     here = node(str(IPV4), str(IPV6), public="192.0.2.1")
     assert (udp().name, udp().announces) == ("udp", "")
     assert udp().reaches(here) == (Reach(ip_address("192.0.2.1")), Reach(ip_address("fd99::1")))
-    assert "local 10.99.0.1:8285" in lines(udp().state(here, []))[4]
+    assert "local 10.99.0.1:8285" in lines(udp().state(here, []))[5]
 
 
 def test_a_lease_without_a_type_is_taken_for_one_of_udp() -> None:

@@ -14,7 +14,7 @@ from nankeen.tunnel.offload import HEADER, LARGEST_PACKET, PLAIN
 from nankeen.tunnel.queue import Queue
 from nankeen.tunnel.underlay import Endpoint, TooBig, Underlay
 
-OWN = [ip_network("10.244.1.0/24"), ip_network("fd10:244:0:1::/64")]
+OWN = [ip_network(own) for own in ("10.244.1.0/24", "fd10:244:0:1::/64", "192.168.0.11", "fd00::11")]
 NODE2, NODE3, NODE2_IPV6 = "192.168.0.12", "192.168.0.13", "fd00::12"
 
 

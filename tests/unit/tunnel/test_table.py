@@ -94,6 +94,7 @@ def test_a_peers_packet_is_its_own(peers: PeerTable) -> None:
         (NODE2, "10.244.1.7", "10.244.1.2", "with a source of this node"),
         (NODE2, "10.244.1.0", "10.244.1.2", "with a source of this node"),
         (NODE2, "10.244.1.255", "8.8.8.8", "with a source of this node"),
+        (NODE2, "192.168.0.11", "10.244.1.2", "with a source of this node"),
         (NODE2_IPV6, "fd10:244:0:1::7", "fd10:244:0:1::2", "with a source of this node"),
         (NODE2, "10.244.2.7", "10.244.3.1", "for another node"),
         (NODE2, "10.244.2.7", "10.244.2.8", "for another node"),
