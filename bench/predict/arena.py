@@ -31,7 +31,12 @@ _QUIET = {
     "net/ipv4/icmp_ratemask": "0", "net/ipv6/icmp/ratelimit": "0", "net/ipv4/icmp_echo_ignore_broadcasts": "1",
 }  # fmt: skip
 """Errors are not rationed: every one is looked for."""
-_PATIENCE_MS = ("net/ipv4/neigh/{}/retrans_time_ms", "net/ipv6/neigh/{}/retrans_time_ms")
+_NEIGHBOURS = {
+    "net/ipv4/neigh/{}/retrans_time_ms": _RETRANSMIT_MS,
+    "net/ipv6/neigh/{}/retrans_time_ms": _RETRANSMIT_MS,
+    "net/ipv6/neigh/{}/proxy_delay": "0",
+}
+"""By device. Who answers for an anycast address waits a random time otherwise (RFC 4861 §7.2.7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +111,9 @@ class Ring:
     def hurry(self, host: str) -> None:
         """Devices of a host that were made since ask their neighbours in quick succession, too."""
         with entered(self.namespaces[host]):
-            for pattern in _PATIENCE_MS:
+            for pattern, value in _NEIGHBOURS.items():
                 for device in Path("/proc/sys/", pattern.partition("{}")[0]).iterdir():
-                    sysctl.write(pattern.format(device.name), _RETRANSMIT_MS)
+                    sysctl.write(pattern.format(device.name), value)
             for path, value in _QUIET.items():
                 if sysctl.read(path) is not None:
                     sysctl.write(path, value)

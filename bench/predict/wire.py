@@ -10,7 +10,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Self
@@ -20,6 +20,9 @@ from nankeen.kernel.namespace import Namespace, entered
 from nankeen.model.address import IPAddress
 
 _PROTOCOLS = {"udp": {4: 17, 6: 17}, "tcp": {4: 6, 6: 6}, "icmp": {4: 1, 6: 58}}
+_CHECKSUMS = {"udp": 6, "tcp": 16, "icmp": 2}
+"""Where they are in the transport header."""
+_IPV6_CHECKSUM = 7
 _ECHO = {4: 8, 6: 128}
 _ERRORS = {4: frozenset({3, 11, 12}), 6: frozenset({1, 2, 3, 4})}
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _IPV6_DONTFRAG = 10, 23, 62
@@ -104,6 +107,8 @@ class Wires:
             mouth = self._made(family, numbers[version])
             mouth.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             mouth.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # it is to speak, not to hear
+            if version == 6 and name != "icmp":
+                mouth.setsockopt(socket.IPPROTO_IPV6, _IPV6_CHECKSUM, _CHECKSUMS[name])
             self._mouths[host, version, name] = mouth
 
     def _made(self, family: int, protocol: int) -> socket.socket:
@@ -120,21 +125,22 @@ class Wires:
             mouth.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, case.ttl)
             mouth.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PROBE if case.dont_fragment else _NEVER)
             mouth.setsockopt(socket.IPPROTO_IPV6, _IPV6_DONTFRAG, int(case.dont_fragment))
+        segment = _segment(case, number, tag)
+        if version == 4:
+            segment = _summed(case, segment, self._source(case))
         try:
-            source = self._source(case)
-            mouth.sendto(_segment(case, number, tag, source), (str(case.to), 0))
+            mouth.sendto(segment, (str(case.to), 0))
         except OSError as error:
             return error.errno or -1
         return 0
 
-    def _source(self, case: Case) -> IPAddress:
-        """What the host will send it from: the checksum has it in. Raises `OSError`."""
-        family = socket.AF_INET if case.to.version == 4 else socket.AF_INET6
-        with entered(self._namespaces[case.host]), socket.socket(family, socket.SOCK_DGRAM) as guide:
+    def _source(self, case: Case) -> IPv4Address:
+        """What the host will send it from, as far as it tells."""
+        with entered(self._namespaces[case.host]), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as guide:
             guide.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            guide.connect((str(case.to), PORT))
-            text = str(guide.getsockname()[0]).partition("%")[0]
-        return IPv4Address(text) if case.to.version == 4 else IPv6Address(text)
+            with suppress(OSError):  # what is connected is routed with its source, what is only sent without
+                guide.connect((str(case.to), PORT))
+            return IPv4Address(guide.getsockname()[0])
 
     def hear(self, fates: Mapping[int, Fate], seconds: float) -> bool:
         """Notes what came within that time; whether anything did."""
@@ -156,21 +162,23 @@ class Wires:
         self.close()
 
 
-def _segment(case: Case, number: int, tag: int, source: IPAddress) -> bytes:
-    """The transport header, with its checksum, and the payload."""
+def _segment(case: Case, number: int, tag: int) -> bytes:
+    """The transport header and the payload. In IPv6 the kernel makes the checksum."""
     mark = struct.pack("!I", tag)
     if case.protocol == "tcp":
-        body = struct.pack("!HHIIBBHHH", number, PORT, tag, 0, 0x50, _SYN, 65535, 0, 0) + bytes(case.payload)
-        at = 16
-    elif case.protocol == "udp":
-        body = struct.pack("!HHHH", number, PORT, 8 + case.payload, 0) + mark.ljust(case.payload, b".")
-        at = 6
-    else:
-        body = struct.pack("!BBHHH", _ECHO[case.to.version], 0, 0, number, 1) + mark.ljust(case.payload, b".")
-        at = 2
-    pseudo = source.packed + case.to.packed + struct.pack("!II", len(body), _PROTOCOLS[case.protocol][case.to.version])
-    found = _checksum(body if case.protocol == "icmp" and case.to.version == 4 else pseudo + body)
-    return body[:at] + struct.pack("!H", found or 0xFFFF) + body[at + 2 :]
+        return struct.pack("!HHIIBBHHH", number, PORT, tag, 0, 0x50, _SYN, 65535, 0, 0) + bytes(case.payload)
+    if case.protocol == "udp":
+        return struct.pack("!HHHH", number, PORT, 8 + case.payload, 0) + mark.ljust(case.payload, b".")
+    return struct.pack("!BBHHH", _ECHO[case.to.version], 0, 0, number, 1) + mark.ljust(case.payload, b".")
+
+
+def _summed(case: Case, segment: bytes, source: IPv4Address) -> bytes:
+    """With its checksum, in IPv4."""
+    number = _PROTOCOLS[case.protocol][4]
+    pseudo = source.packed + case.to.packed + struct.pack("!II", len(segment), number)
+    found = _checksum(segment if case.protocol == "icmp" else pseudo + segment)
+    at = _CHECKSUMS[case.protocol]
+    return segment[:at] + struct.pack("!H", found or 0xFFFF) + segment[at + 2 :]
 
 
 def _checksum(data: bytes) -> int:

@@ -64,7 +64,7 @@ def _address_of(run: Run, job: Job, link: Link, hop: IPAddress) -> HardwareAddre
     if entry is None and hop.is_multicast:
         return resolve.group_address(hop)
     if entry is None or (isinstance(entry, DynamicNeighbour) and not entry.is_valid):
-        found = run.resolve(run, job, hop)
+        found = run.heard.get((job.host.name, job.device, hop)) or run.resolve(run, job, hop)
         if found is not None:
             job.note(Consulted.NEIGHBOUR, resolve.Answer(hop, link.name, found))
         return found
@@ -107,7 +107,7 @@ def _cross(run: Run, job: Job, link: Link) -> Outcome:
 
 def arrive(run: Run, job: Job) -> Outcome:
     """A frame that comes in by a device."""
-    if job.host.state is None:
+    if not job.host.is_observed:
         return Unknown(job.host.name, job.device, f"nothing was observed of {job.host.name}")
     link = job.tables.links.get(job.device)
     if link is None or not link.up:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 from nankeen.forwarding.packet import IcmpKind, Packet
-from nankeen.model.address import IPAddress
+from nankeen.model.address import HardwareAddress, IPAddress
 
 
 class Consulted(Enum):
@@ -218,6 +219,8 @@ class Walk:
     """As it is at its end."""
     connections: tuple[Connection, ...] = field(default=())
     """What the hosts passed remember of it: what the way of an answer depends on."""
+    heard: Mapping[tuple[str, str, IPAddress], HardwareAddress] = field(default_factory=dict, repr=False)
+    """Whom hosts know since, because they were asked by them: by host, device and address."""
 
     @property
     def hops(self) -> tuple[Hop, ...]:

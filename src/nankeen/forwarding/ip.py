@@ -12,11 +12,11 @@ from nankeen.forwarding.admission import admitted
 from nankeen.forwarding.hop import Answered, Cause, Consulted, Delivered, Dropped, End
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
 from nankeen.forwarding.packet import Icmp, IcmpKind
-from nankeen.forwarding.route import Decision, Query, is_broadcast, is_local, lookup, source_for
+from nankeen.forwarding.route import Decision, Query, is_broadcast, is_local, lookup, lookup_own, source_for
 from nankeen.forwarding.ruleset import Hook
 from nankeen.forwarding.tables import Unpredictable
 from nankeen.model.address import IPAddress
-from nankeen.model.observed import RouteType
+from nankeen.model.observed import RouteType, RoutingRule
 
 SMALLEST_IPV6_MTU = 1280
 """RFC 8200 §5."""
@@ -36,7 +36,7 @@ def send(run: Run, job: Job) -> Outcome:
     given = None if header.source.is_unspecified else header.source
     if given is not None and not tables.holds(given):
         return Dropped(job.host.name, "", Cause.NO_SOURCE, f"{job.host.name} does not have the address {given}")
-    decision = lookup(tables, header.destination, Query(given, "lo", job.device, job.mark))
+    decision = lookup_own(tables, header.destination, given, job.device, job.mark)
     if decision is None or not decision.device:
         return _unroutable(job, decision)
     source = given or source_for(tables, header.destination, decision)
@@ -177,6 +177,8 @@ def _unroutable(job: Job, decision: Decision | None) -> End:
     if decision is None:
         return answer(job, IcmpKind.NO_ROUTE, Cause.NO_ROUTE, f"no route to {header.destination}")
     errors = _ROUTE_ERRORS.get(decision.type)
+    if errors is not None and decision.type is RouteType.UNREACHABLE and isinstance(decision.shown, RoutingRule):
+        return answer(job, IcmpKind.NO_ROUTE, Cause.NO_ROUTE, str(decision.shown))
     if errors is None:
         return Dropped(job.host.name, job.device, Cause.BLACKHOLE, str(decision.shown))
     return answer(job, errors[header.version == 6], Cause.NO_ROUTE, str(decision.shown))

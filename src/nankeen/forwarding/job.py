@@ -128,6 +128,8 @@ class Run:
     """The ports that bridges have learned from frames, by host, bridge and hardware address."""
     vteps: dict[tuple[str, str, HardwareAddress], IPAddress] = field(default_factory=dict)
     """The far ends that VXLAN devices have learned."""
+    heard: dict[tuple[str, str, IPAddress], HardwareAddress] = field(default_factory=dict)
+    """Whom hosts know because they were asked by them, by host, device and address."""
     depth: int = 0
     """How many questions of neighbours this one was asked for."""
     question: IPAddress | None = None

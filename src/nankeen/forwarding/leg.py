@@ -44,6 +44,8 @@ class Leg:
     """What bridges were asked for: by host, bridge and address."""
     learned: Mapping[tuple[str, str, HardwareAddress], str]
     vteps: Mapping[tuple[str, str, HardwareAddress], IPAddress]
+    heard: Mapping[tuple[str, str, IPAddress], HardwareAddress]
+    """What bridges, VXLAN devices and hosts learned on it."""
 
 
 def transmit(run: Run, job: Job) -> Outcome:
@@ -77,6 +79,8 @@ def _go(run: Run, job: Job, leg: Leg) -> Outcome:
     if leg.learned:
         run.learned.update(leg.learned)
         run.vteps.update(leg.vteps)
+    if leg.heard:
+        run.heard.update(leg.heard)
     return resolve.take_in(run, job, leg.header.source)
 
 
@@ -102,7 +106,7 @@ def _walked(run: Run, job: Job) -> Leg | None:
     if probe.stage is not Stage.RECEIVE or not isinstance(header, Ethernet) or asked.is_filtered:
         return None
     stations = tuple((host, bridge, header.destination) for host, bridge in dict.fromkeys(places))
-    return Leg(header, _hops(probe), probe.host, probe.device, limit, stations, asked.learned, asked.vteps)
+    return Leg(header, _hops(probe), probe.host, probe.device, limit, stations, asked.learned, asked.vteps, asked.heard)
 
 
 def _tried(work: Callable[[Run, Job], Outcome], run: Run, job: Job) -> Outcome | None:

@@ -77,7 +77,7 @@ def take_in(run: Run, job: Job, sender: HardwareAddress) -> Outcome:
     """
     header = job.packet.headers[0]
     if isinstance(header, Arp):
-        return _heard(run, job, header.sender, header.sender_address) if header.reply else _arp(job, header)
+        return _heard(run, job, header.sender, header.sender_address) if header.reply else _arp(run, job, header)
     inner = job.packet.headers[1] if len(job.packet.headers) > 1 else None
     if isinstance(inner, Icmp) and inner.kind in _ABOUT_NEIGHBOURS:
         return _neighbour_discovery(run, job, sender)
@@ -95,11 +95,12 @@ def _silent(job: Job, why: str) -> Outcome:
     return Dropped(job.host.name, job.device, Cause.NO_NEIGHBOUR, why)
 
 
-def _arp(job: Job, request: Arp) -> Outcome:
+def _arp(run: Run, job: Job, request: Arp) -> Outcome:
     tables, device = job.tables, job.device
     link = tables.links[device]
     if not _answers(tables, device, request) or link.address is None:
         return _silent(job, f"{job.host.name} does not answer for {request.target} at {device}")
+    run.heard[job.host.name, device, request.sender] = request.sender_address
     said = Arp(request.target, link.address, request.sender, reply=True)
     job.packet = Packet((Ethernet(link.address, request.sender_address), said))
     return job.at(Stage.FRAME)
@@ -138,6 +139,7 @@ def _neighbour_discovery(run: Run, job: Job, sender: HardwareAddress) -> Outcome
     link = tables.links[device]
     if not _has(tables, device, said.target) or link.address is None:
         return _silent(job, f"{job.host.name} does not have {said.target} at {device}")
+    run.heard[job.host.name, device, header.source] = sender
     job.packet = Packet((
         Ip(said.target, header.source, _NEVER_FORWARDED),
         Icmp(IcmpKind.NEIGHBOUR_ADVERTISEMENT, target=said.target),
@@ -157,10 +159,13 @@ def _back(tables: Tables, device: str, asking: IPAddress, sender: HardwareAddres
 
 
 def _has(tables: Tables, device: str, address: IPAddress) -> bool:
-    """IPv6 answers only for what is on the device itself."""
+    """IPv6 answers only for what is on the device itself, a router for its networks' anycast address, too (RFC 4291
+    §2.6.1).
+    """
     if tables.settings.get(f"net/ipv6/conf/{device}/disable_ipv6", "0") != "0":
         return False
-    return any(
-        held.interface.ip == address and not (held.flags or AddressFlag(0)) & AddressFlag.DADFAILED
-        for held in tables.addresses.get(device, ())
-    )
+    for held in tables.addresses.get(device, ()):
+        if held.interface.ip == address:
+            return not (held.flags or AddressFlag(0)) & AddressFlag.DADFAILED
+    decision = lookup(tables, address, Query(oif=device))
+    return decision is not None and decision.type is RouteType.ANYCAST

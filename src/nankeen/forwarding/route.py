@@ -69,6 +69,17 @@ def lookup(tables: Tables, destination: IPAddress, query: Query = ANY) -> Decisi
     return found or None  # type: ignore[return-value]  # only decisions are remembered under such keys
 
 
+def lookup_own(tables: Tables, destination: IPAddress, given: IPAddress | None, oif: str, mark: int) -> Decision | None:
+    """The route of a packet that the host itself sends. In IPv6, a packet without a source that finds no route is given
+    one, and looked at again with it (ip6_dst_lookup_tail). Raises `Unpredictable`.
+    """
+    found = lookup(tables, destination, Query(given, "lo", oif, mark))
+    if given is not None or destination.version == 4 or (found is not None and found.device):
+        return found
+    source = _select6(tables, "", destination)
+    return lookup(tables, destination, Query(source, "lo", oif, mark)) if source is not None else found
+
+
 def _lookup(tables: Tables, destination: IPAddress, query: Query) -> Decision | None:
     for rule in tables.rules[destination.version]:
         if not _matches(rule, destination, query):

@@ -53,7 +53,7 @@ def walk(
     sends it.
     """
     host, known = _sender(world, packet, at), tuple(connections)
-    if host.state is None:
+    if not host.is_observed:
         return Walk(packet, None, Unknown(host.name, "", f"nothing was observed of {host.name}"), packet, known)
     return _walked(_run(world, known, passages=passages), Job(Stage.SEND, host, "", packet), known)
 
@@ -63,14 +63,15 @@ def walk_back(world: World, walked: Walk) -> Walk:
     nothing does.
     """
     end = walked.end
+    run, known = _run(world, walked.connections), walked.connections
+    run.heard.update(walked.heard)
     if isinstance(end, Delivered):
-        return walk(world, reply_to(walked), end.host, walked.connections)
+        return _walked(run, Job(Stage.SEND, world.hosts[end.host], "", reply_to(walked)), known)
     error = error_of(walked)
     assert isinstance(end, Answered)  # noqa: S101  (others have no error)
     stage = Stage.RECEIVE if end.by_process else Stage.SEND
     device = end.device if end.by_process or error.ip.destination.is_link_local else ""
-    job = Job(stage, world.hosts[end.host], device, error)
-    return _walked(_run(world, walked.connections), job, walked.connections)
+    return _walked(run, Job(stage, world.hosts[end.host], device, error), known)
 
 
 def _sender(world: World, packet: Packet, at: str | None) -> Host:
@@ -95,7 +96,7 @@ def _walked(run: Run, job: Job, known: tuple[Connection, ...]) -> Walk:
     packet = job.packet
     ends = _follow(run, job)
     end, trail, last = ends[0] if len(ends) == 1 else min(ends, key=_rank)
-    return Walk(packet, trail, end, last, (*known, *run.made))
+    return Walk(packet, trail, end, last, (*known, *run.made), run.heard)
 
 
 _Found = tuple[End, Trail, Packet]
@@ -176,6 +177,7 @@ def _resolve(run: Run, job: Job, hop: IPAddress) -> HardwareAddress | None:
         found = run.world.resolved[key] = _ask(run, job, asking, hop)
     run.learned.update(found.learned)
     run.vteps.update(found.vteps)
+    run.heard.update(found.heard)
     if found.address is None and found.unknown:
         raise Unpredictable(found.unknown)
     return found.address
@@ -190,4 +192,4 @@ def _ask(run: Run, job: Job, asking: IPAddress, hop: IPAddress) -> Resolution:
     unknown = next((end.detail for end, _, _ in ends if isinstance(end, Unknown)), "")
     if len(asked.answers) > 1:  # which of them comes last is a matter of chance
         return Resolution(None, f"{' and '.join(sorted(map(str, asked.answers)))} answer for {hop}")
-    return Resolution(next(iter(asked.answers), None), unknown, asked.learned, asked.vteps)
+    return Resolution(next(iter(asked.answers), None), unknown, asked.learned, asked.vteps, asked.heard)

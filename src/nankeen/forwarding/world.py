@@ -27,6 +27,16 @@ class Host:
     """None where it could not be read: nothing is known of packets that come there."""
     ruleset: Ruleset = NO_RULES
 
+    @property
+    def is_observed(self) -> bool:
+        """Whether there is a state. To ask for it may mean to read it; to ask for this does not."""
+        return self.state is not None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the state is at hand: a host may be read only when a packet comes there."""
+        return True
+
     @cached_property
     def tables(self) -> Tables:
         """The state, prepared for lookups: once, when the first packet comes."""
@@ -62,6 +72,8 @@ class Resolution:
     """What bridges learned from question and answer, by host, bridge and address."""
     vteps: Mapping[tuple[str, str, HardwareAddress], IPAddress] = field(default_factory=dict)
     """What VXLAN devices learned."""
+    heard: Mapping[tuple[str, str, IPAddress], HardwareAddress] = field(default_factory=dict)
+    """Who answered knows who asked."""
 
 
 class _Segment:
