@@ -22,7 +22,7 @@ from nankeen.inspect.walk.tag import Tag
 from nankeen.kernel.namespace import Namespace, entered
 from nankeen.model.address import family_of
 from nankeen.model.errors import InputError, KernelError
-from nankeen.model.packet import Fragment, Header, Icmp, IPv4, IPv6, Protocol, Sctp, Tcp, Udp, encode, sctp
+from nankeen.model.packet import Fragment, Header, Icmp, IPv4, IPv6, Protocol, Sctp, Tcp, TcpFlag, Udp, encode, sctp
 
 _DISCARD = 9
 """The port that a route is asked for where the probe has none (RFC 863)."""
@@ -59,6 +59,7 @@ def _send(stack: ExitStack, packet: Packet, tag: Tag, host: str, *, answers: boo
     transport = headers[-1] if isinstance(headers[-1], Udp | Tcp) else None
     with closing(_raw(inet, host)) as raw:
         try:
+            raw.bind((str(packet.ip.source), 0))  # for rules by source: the header is not asked for a route
             held = None if answers else stack.enter_context(_held(inet, packet.ip, transport, host))
             mtu = None if packet.ip.dont_fragment else _mtu(inet, packet.ip, transport, held)
             pieces = list(_pieces(headers, tag, mtu))
@@ -78,7 +79,8 @@ def marked(header: Header, tag: Tag) -> Header:
         case IPv6():
             return replace(header, flow_label=tag.number)
         case Tcp():
-            return replace(header, sequence=tag.sequence)
+            is_first = bool(header.flags & TcpFlag.SYN)
+            return replace(header, sequence=tag.sequence, acknowledgement=0 if is_first else tag.sequence)
         case Icmp() if header.is_echo:
             return replace(header, rest=header.rest | tag.identification)
     return header
@@ -91,12 +93,14 @@ def content(header: Header, tag: Tag) -> bytes:
 
 def _raw(inet: Inet, host: str) -> socket.socket:
     try:
-        return socket.socket(inet.domain, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        made = socket.socket(inet.domain, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
     except OSError as error:
         remedy = "be root, or walk in a lab of your own"
         raise KernelError(
             f"no raw socket: {error.strerror}", where=host, remedy=remedy, errno=error.errno or 0
         ) from error
+    return made
 
 
 def _held(inet: Inet, header: Ip, transport: Udp | Tcp | None, host: str) -> socket.socket:

@@ -31,6 +31,7 @@ from nankeen.model.packet import (
     Protocol,
     Sctp,
     Tcp,
+    TcpFlag,
     TunnelPorts,
     dissect,
 )
@@ -42,8 +43,8 @@ _FLOW_LABEL = 0xF_FFFF
 _KEPT = 1 << 18
 _NEXT_HEADER = 6
 """Where IPv6's header has it."""
-_VERIFICATION_AT = 4
-"""Where SCTP's verification tag is."""
+_NUMBER_AT = 4
+"""Where SCTP's verification tag is, and TCP's sequence number."""
 _INITIATE_TAG = slice(4, 8)
 """Where the chunk INIT has what its receiver verifies with."""
 _ANSWER_AT = 8
@@ -102,7 +103,7 @@ class Tag:
         """Whether that is what the receiver says to the probe: an echo reply, or TCP's acknowledgement or reset."""
         match packet.headers[-1] if packet.headers else None:
             case Tcp() as header:
-                return header.acknowledgement in self._acknowledged
+                return header.acknowledgement in self._acknowledged or _is_reset_to(header, self.sequence)
             case Sctp() as header:
                 return header.verification == self.sequence
             case Icmp() as header if header.type in (IcmpType.ECHO_REPLY, Icmpv6Type.ECHO_REPLY):
@@ -158,15 +159,18 @@ class Tag:
             code.put(following)
 
     def _look_at_ipv4(self, code: Code, level: int, kept: Label, following: Label) -> None:
-        icmp, answer = Label(), Label()
+        icmp, segment, answer = Label(), Label(), Label()
         code.load_x(place(level, Fact.NETWORK))
         code.do(Op.LOAD_HALF_AT_X, 4)
         code.branch(Op.JUMP_EQUAL, self.identification, kept)
         code.load(place(level, Fact.PROTOCOL))
         code.branch(Op.JUMP_EQUAL, Protocol.ICMP, icmp)
-        code.branch(Op.JUMP_EQUAL, Protocol.TCP, answer)
-        code.branch(Op.JUMP_EQUAL, Protocol.SCTP, None, following)
-        self._look_for_verification(code, IPv4.LENGTH, kept, following)
+        for protocol in (Protocol.TCP, Protocol.SCTP):
+            code.branch(Op.JUMP_EQUAL, protocol, segment)
+        code.go(following)
+        code.put(segment)
+        self._look_for_number(code, IPv4.LENGTH, kept)
+        code.go(answer)
         code.put(icmp)
         code.do(Op.LOAD_BYTE_AT_X, IPv4.LENGTH)
         code.branch(Op.JUMP_EQUAL, IcmpType.ECHO_REPLY, answer)
@@ -176,16 +180,19 @@ class Tag:
         self._look_for_answer(code, IPv4.LENGTH, kept, following)
 
     def _look_at_ipv6(self, code: Code, level: int, kept: Label, following: Label) -> None:
-        icmp, answer = Label(), Label()
+        icmp, segment, answer = Label(), Label(), Label()
         code.load_x(place(level, Fact.NETWORK))
         code.do(Op.LOAD_WORD_AT_X, 0)
         code.do(Op.AND, _FLOW_LABEL)
         code.branch(Op.JUMP_EQUAL, self.number, kept)
         code.load(place(level, Fact.PROTOCOL))
         code.branch(Op.JUMP_EQUAL, Protocol.ICMPV6, icmp)
-        code.branch(Op.JUMP_EQUAL, Protocol.TCP, answer)
-        code.branch(Op.JUMP_EQUAL, Protocol.SCTP, None, following)
-        self._look_for_verification(code, IPv6.LENGTH, kept, following)
+        for protocol in (Protocol.TCP, Protocol.SCTP):
+            code.branch(Op.JUMP_EQUAL, protocol, segment)
+        code.go(following)
+        code.put(segment)
+        self._look_for_number(code, IPv6.LENGTH, kept)
+        code.go(answer)
         code.put(icmp)
         code.do(Op.LOAD_BYTE_AT_X, _NEXT_HEADER)
         code.branch(Op.JUMP_EQUAL, Protocol.FRAGMENT, answer)
@@ -209,9 +216,14 @@ class Tag:
             code.branch(Op.JUMP_EQUAL, word, kept)
         code.go(following)
 
-    def _look_for_verification(self, code: Code, transport: int, kept: Label, following: Label) -> None:
-        code.do(Op.LOAD_WORD_AT_X, transport + _VERIFICATION_AT)
-        code.branch(Op.JUMP_EQUAL, self.sequence, kept, following)
+    def _look_for_number(self, code: Code, transport: int, kept: Label) -> None:
+        code.do(Op.LOAD_WORD_AT_X, transport + _NUMBER_AT)
+        code.branch(Op.JUMP_EQUAL, self.sequence, kept)
+
+
+def _is_reset_to(header: Tcp, number: int) -> bool:
+    """Whether that resets a segment that acknowledged the number (RFC 9293 §3.5.2)."""
+    return bool(header.flags & TcpFlag.RST) and header.sequence == number
 
 
 def is_question(packet: Packet) -> bool:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from ipaddress import ip_address
 
@@ -198,6 +198,31 @@ def test_a_packet_that_goes_on_where_it_was_to_be_dropped_is_found(stage: Stage)
     assert (proof.holds, proof.first) == (False, None)
     assert "10.244.2.5" in proof.instead
     assert {each.host for each in proof.elsewhere} >= {"node1"}
+
+
+@FAMILIES
+def test_rules_by_source_apply_to_the_probe(stage: Stage, family: Family) -> None:
+    six, source = "-6 " if family is Family.IPV6 else "", underlay(1, family)
+    rule = f"{six}rule {{}} from {source} to {inside(*POD2, family)} prohibit"
+    with stage.damaged("node1", rule.format("add"), rule.format("del")):
+        proof = stage.prove(stage.predict(inside(*POD2, family), source="node1"))
+    assert (proof.holds, proof.ending.outcome) == (True, Outcome.CONFIRMED)
+    assert proof.ending.text.startswith("node1 refuses to send it: ")
+
+
+def test_a_source_that_the_sender_has_not_is_refused(stage: Stage) -> None:
+    journey = stage.predict(inside(*POD2, Family.IPV4))
+    alien = replace(journey.question.packet.ip, source=ip_address("10.244.1.99"))
+    packet = journey.question.packet.with_ip(alien)
+    proof = stage.prove(predict(stage.scene.survey(), replace(journey.question, packet=packet)))
+    assert isinstance(proof.journey.end, Dropped)
+    assert (proof.holds, proof.ending.outcome) == (True, Outcome.CONFIRMED)
+
+
+def test_a_segment_of_a_connection_is_reset_and_that_is_an_answer(stage: Stage) -> None:
+    proof = stage.prove(stage.predict(inside(*POD2, Family.IPV4), Tcp(41008, 7777, syn=False), payload=0))
+    assert (proof.holds, proof.ending.outcome) == (True, Outcome.CONFIRMED)
+    assert "[RST]" in proof.ending.text
 
 
 def test_a_sender_whose_kernel_refuses_is_proof_of_no_route(stage: Stage) -> None:
