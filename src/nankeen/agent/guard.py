@@ -38,6 +38,9 @@ class Guard:
         self._looked = self._ports_looked = False
         self._work = asyncio.Event()
         self._settled = asyncio.Event()
+        self._news: frozenset[str] = frozenset()
+        """The tables that changed since they were looked at."""
+        self._heard = asyncio.Event()
 
     def want(self, firewall: Firewall) -> None:
         """Says what the packet filter shall be, from now on."""
@@ -60,6 +63,7 @@ class Guard:
         with PacketFilterMonitor() as monitor:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen(monitor), name="packet filter events")
+                tasks.create_task(self._heed(), name="packet filter repair")
                 while True:
                     await self._work.wait()
                     self._work.clear()
@@ -69,8 +73,17 @@ class Guard:
 
     async def _listen(self, monitor: PacketFilterMonitor) -> None:
         async for tables in monitor.changes():
+            self._news |= tables
+            self._heard.set()
+
+    async def _heed(self) -> None:
+        """Looks at what has changed, once for all that changed in a moment."""
+        while True:
+            await self._heard.wait()
             await asyncio.sleep(SETTLE_SECONDS)
-            if TABLE in tables:
+            self._heard.clear()
+            news, self._news = self._news, frozenset()
+            if TABLE in news:
                 self.audit()
                 continue
             try:

@@ -47,6 +47,7 @@ class HostPorts:
 
         Raises `CniError` where another pod has one of them, and where the pod has no address of a port's family.
         """
+        self._vacate(wanted)
         before = self._pods.get(wanted.key)
         if not wanted.mappings:
             if before is not None:
@@ -98,6 +99,15 @@ class HostPorts:
         if self._known is None:
             self._known = {found.key: found for found in self._store.read()}
         return self._known
+
+    def _vacate(self, wanted: PodPorts) -> None:
+        """Takes back the ports of whoever had the pod's addresses before: nobody else's port may lead to this pod."""
+        addresses = {item.ip for item in wanted.addresses}
+        for other in list(self._pods.values()):
+            again = other.network == wanted.network and any(item.ip in addresses for item in other.addresses)
+            if again and other.key != wanted.key:
+                _log.warning("host ports of container %s are taken back: it is gone", other.attachment.container)
+                self._take(other)
 
     def _make_room(self, wanted: PodPorts) -> None:
         """Raises `CniError` where a pod that stands has one of the ports; of one that is gone they are taken back."""

@@ -229,6 +229,18 @@ async def test_a_pod_that_is_gone_holds_no_port(
     assert connect(outside, "192.168.50.1", 8080, other, 81) == "192.168.50.9"
 
 
+@pytest.mark.parametrize("mappings", [[], [tcp(9090, 90)]])
+async def test_a_pod_that_gets_an_address_again_gets_no_ports_with_it(
+    runtime: Runtime, node: Net, make_net: Callable[[], Net], mappings: list[Config]
+) -> None:
+    """Nobody said that the pod before it has ended."""
+    await runtime.add(make_net(), ports(tcp(8080, 80)))
+    for path in runtime.addresses.iterdir():
+        path.unlink()
+    await runtime.add(make_net(), ports(*mappings), CNI_ARGS="IP=10.5.34.2")
+    assert elements(node) == ({"tcp . 9090 : 10.5.34.2 . 90"} if mappings else set())
+
+
 async def test_the_same_again_changes_nothing_and_other_ports_take_the_place_of_the_first(
     runtime: Runtime, node: Net, pod: Net
 ) -> None:
