@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
 import struct
 from contextlib import suppress
 
@@ -62,6 +63,8 @@ class Queue:
 
 
 def _open(device: str) -> int:
+    if device not in {name for _, name in socket.if_nameindex()}:  # one would be made, that ends with us
+        raise KernelError("there is no such device", where=device, errno=errno.ENODEV)
     try:
         descriptor = os.open(_CONTROL, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
