@@ -72,7 +72,9 @@ def say(status: HTTPStatus, text: str = "") -> Answer:
     return Answer(status, (text or status.phrase).encode() + b"\n")
 
 
-def listen(address: IPAddress, port: int) -> socket.socket:
+def listen(
+    address: IPAddress, port: int, remedy: str = "choose another --healthz-ip or --healthz-port"
+) -> socket.socket:
     """A socket that takes connections; `::` is any address of both families. Raises `KernelError`."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     both = address == IPv6Address(0) and socket.has_dualstack_ipv6()
@@ -81,7 +83,7 @@ def listen(address: IPAddress, port: int) -> socket.socket:
     except OSError as error:
         where = f"{address}:{port}" if address.version == 4 else f"[{address}]:{port}"
         reason = f"cannot answer probes there: {error.strerror or error}"
-        raise KernelError(reason, where=where, remedy="choose another --healthz-ip or --healthz-port") from error
+        raise KernelError(reason, where=where, remedy=remedy) from error
 
 
 async def serve(listener: socket.socket, pages: Mapping[str, Page]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,7 +17,7 @@ from nankeen.inspect.capture.capture import Request, Summary
 from nankeen.inspect.capture.capture import capture as run
 from nankeen.inspect.capture.document import document
 from nankeen.inspect.capture.line import line
-from nankeen.inspect.capture.listen import SIGNALS, Limits, Stop
+from nankeen.inspect.capture.listen import Limits, stopped_by_signals
 from nankeen.inspect.capture.point import Point, hosts, split
 from nankeen.inspect.capture.sight import Sight
 from nankeen.inspect.capture.tree import tree
@@ -66,7 +65,7 @@ def capture(
     wanted = parse(text, hosts(lab)) if text else None
     request = Request(tuple(wishes), wanted, text, Limits(count, seconds))
     audience = None if write and not verbose else _Json() if as_json else _Text(verbose=verbose)
-    with _stopped_by_signals() as stop, _opened(write) as file:
+    with stopped_by_signals() as stop, _opened(write) as file:
         summary = run(request, lab, stop, audience, file)
     if summary.unheard:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python does not write to it at its end
@@ -126,18 +125,6 @@ def _lab(name: str | None) -> Lab | None:
     if name is not None:
         return find_lab(name)
     return next((lab for lab in labs() if lab.name == DEFAULT_LAB and lab.state == "running"), None)
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[Stop]:
-    """Ctrl-C and the like end the capture, not the program: what was skipped is yet to be told."""
-    with Stop() as stop:
-        before = {kind: signal.signal(kind, stop.say) for kind in SIGNALS}
-        try:
-            yield stop
-        finally:
-            for kind, handler in before.items():
-                signal.signal(kind, handler)
 
 
 @contextmanager

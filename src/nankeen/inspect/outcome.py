@@ -94,6 +94,8 @@ class Observation:
 
     probe: Probe
     outcome: Outcome
+    path_mtu: int | None = None
+    """The largest packet in bytes that does pass, where that was measured: a full one did not."""
 
 
 def icmp_refusal(family: Family, kind: tuple[int, int], offender: IPAddress | None, info: int) -> Refused:

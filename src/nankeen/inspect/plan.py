@@ -1,17 +1,22 @@
 """Which packets prove the pod network model: the probes, decided from the parties alone.
 
 Pairs come in diagonals (first everyone with the next one, then everyone with the next but one, …), so that neighbouring
-probes load different senders and receivers, and a sample of diagonals asks and tests every party equally often.
+probes load different senders and receivers, and a sample asks and tests every party equally often.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import zip_longest
 
 from nankeen.inspect.party import Cluster, Kind, Party
+from nankeen.inspect.selection import EVERYTHING, Selection
 from nankeen.model.address import Family, IPAddress, family_of
+
+_RELATIONS = ((Kind.POD, Kind.POD), (Kind.NODE, Kind.POD), (Kind.POD, Kind.NODE))
+"""Who asks whom. Nodes among themselves are the underlay's affair."""
 
 OVERSIZE = 1
 """By how many bytes a packet that must be refused is larger than what the way carries."""
@@ -79,17 +84,21 @@ class Probe:
         return f"{self.pair}, {self.pair.family} {self.protocol.value}"
 
 
-def pairs(cluster: Cluster, sample: int | None = None) -> list[Pair]:
-    """Every pair of a pod with another pod and with a node, both ways; with `sample`, about that many for each party.
+def pairs(cluster: Cluster, selection: Selection = EVERYTHING, turn: int = 0) -> list[Pair]:
+    """Every pair of a pod with another pod and with a node, both ways, or those of a selection.
 
     A pair is left out where the destination has no address of the family, or the source none to send from: that is a
-    finding of its own.
+    finding of its own. `turn` counts the draws of a sample: others come each time until all have been. Raises
+    `InputError` where a name is unknown.
     """
+    asking, asked = selection.sides(cluster)
+    meetings = list(_meetings(asking, asked, selection, turn))
     found = []
     for family in cluster.families:
-        for source, destination in _meetings(cluster.pods, cluster.nodes, sample):
-            address = destination.address(family)
-            if address is not None and source.address(family) not in (None, address):
+        reached_at = {party.name: party.address(family) for party in cluster.parties}
+        for source, destination in meetings:
+            address = reached_at[destination.name]
+            if address is not None and reached_at[source.name] not in (None, address):
                 found.append(Pair(source, destination, address))
     return found
 
@@ -105,25 +114,6 @@ def size_probes(reached: Collection[Pair]) -> list[Probe]:
     return full + [Probe(pair, Aim.TOO_LARGE, Protocol.ICMP, pair.mtu + OVERSIZE) for pair in reached]
 
 
-def _meetings(pods: tuple[Party, ...], nodes: tuple[Party, ...], sample: int | None) -> Iterator[tuple[Party, Party]]:
-    for offset in _offsets(1, len(pods), sample):
-        for index, pod in enumerate(pods):
-            yield pod, pods[(index + offset) % len(pods)]
-    for offset in _offsets(0, len(pods), sample):
-        for index, node in enumerate(nodes):
-            pod = pods[(index + offset) % len(pods)]
-            yield node, pod
-            yield pod, node
-
-
-def _offsets(first: int, end: int, sample: int | None) -> list[int]:
-    """The diagonals from `first` to before `end`: all of them, or `sample` of them, evenly spread."""
-    count = end - first
-    if sample is None or sample >= count:
-        return list(range(first, end))
-    return [first + step * count // sample for step in range(sample)]
-
-
 def is_local_refusal(pair: Pair) -> bool | None:
     """Whether the sender's own kernel must refuse a packet that is too large for the way (EMSGSIZE).
 
@@ -133,3 +123,20 @@ def is_local_refusal(pair: Pair) -> bool | None:
     if pair.source.kind is Kind.NODE:
         return None
     return pair.source.mtu == pair.mtu
+
+
+def _meetings(
+    asking: Sequence[Party], asked: Sequence[Party], selection: Selection, turn: int
+) -> Iterator[tuple[Party, Party]]:
+    for source_kind, destination_kind in _RELATIONS:
+        sources = [party for party in asking if party.kind is source_kind]
+        destinations = [party for party in asked if party.kind is destination_kind]
+        columns = [_others(number, source, destinations) for number, source in enumerate(sources)]
+        for diagonal in zip_longest(*(selection.drawn(column, turn) for column in columns)):
+            yield from ((one, other) for one, other in zip(sources, diagonal, strict=True) if other is not None)
+
+
+def _others(number: int, source: Party, destinations: list[Party]) -> list[Party]:
+    """Whom the source of that number asks, beginning with the next one."""
+    start = (number + 1) % max(len(destinations), 1)
+    return [party for party in destinations[start:] + destinations[:start] if party.name != source.name]

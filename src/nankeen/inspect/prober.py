@@ -16,6 +16,7 @@ from nankeen.inspect.plan import Probe, Protocol
 from nankeen.inspect.station import Connection, Station
 from nankeen.inspect.volley import Pace, Volley
 from nankeen.model.address import Family
+from nankeen.model.errors import KernelError
 
 PATIENT = Pace(waits=(0.25, 0.75, 1.0, 1.5))
 """For a proof: a full queue on the way may lose a probe, and a router needs three seconds to find that a neighbour does
@@ -45,18 +46,27 @@ class Prober:
         for name in list(self._parties):
             self._leave(name)
 
-    def attend(self, parties: Iterable[Party]) -> None:
+    def attend(self, parties: Iterable[Party]) -> list[KernelError]:
         """Opens stations for those that are new or have changed, and closes those of all others.
 
-        Raises `KernelError` where a namespace has gone or does not let us: then there are no stations for its party.
+        Returns why there are none for some: a namespace has gone, or does not let us.
         """
         wanted = {party.name: party for party in parties}
         for name, party in list(self._parties.items()):
             if wanted.get(name) != party:
                 self._leave(name)
+        refused = []
         for name, party in wanted.items():
-            if name not in self._parties:
-                self._join(party)
+            try:
+                if name not in self._parties:
+                    self._join(party)
+            except KernelError as error:
+                refused.append(error)
+        return refused
+
+    def attends(self, name: str) -> bool:
+        """Whether there are stations for a party."""
+        return name in self._parties
 
     async def run(self, probes: Iterable[Probe], pace: Pace = PATIENT) -> list[Observation]:
         """Sends the probes, a bounded number at a time, and tells what became of each, in their order."""

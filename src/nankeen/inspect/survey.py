@@ -11,6 +11,7 @@ from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.kernel.observe import observe, observe_addresses
 from nankeen.lab import Lab, LabNode, LabPod
 from nankeen.model.address import IPAddress, IPInterface
+from nankeen.model.errors import KernelError
 from nankeen.model.state import Address, Link, State
 
 
@@ -20,6 +21,18 @@ def survey(lab: Lab) -> Cluster:
     Raises `KernelError` where a namespace has gone.
     """
     return Cluster(lab.name, (*map(node_party, lab.nodes), *map(pod_party, lab.pods)))
+
+
+def survey_present(lab: Lab) -> tuple[Cluster, tuple[str, ...]]:
+    """The same while the lab changes: those whose namespaces have gone are left out, and named beside it."""
+    parties, gone = [], []
+    members: tuple[LabNode | LabPod, ...] = (*lab.nodes, *lab.pods)
+    for member in members:
+        try:
+            parties.append(node_party(member) if isinstance(member, LabNode) else pod_party(member))
+        except KernelError:  # it is told by name: that is all there is to know of it
+            gone.append(member.name)
+    return Cluster(lab.name, tuple(parties)), tuple(gone)
 
 
 def node_party(node: LabNode) -> Party:

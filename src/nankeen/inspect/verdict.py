@@ -8,11 +8,12 @@ comes the MTU: packets of the pod's MTU pass, larger ones with DF set are refuse
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
+from nankeen.inspect.coverage import Coverage
 from nankeen.inspect.outcome import Answered, Observation, Outcome, Refused
 from nankeen.inspect.party import Cluster, Kind, Party
 from nankeen.inspect.plan import Aim, Pair, Probe, Protocol, is_local_refusal
@@ -83,6 +84,8 @@ class Report:
     tallies: tuple[Tally, ...]
     findings: tuple[Finding, ...]
     seconds: float
+    coverage: Coverage | None = None
+    """Of a sample."""
 
     @property
     def holds(self) -> bool:
@@ -101,9 +104,14 @@ class _Judgement:
     finding: Finding | None
 
 
-def report(cluster: Cluster, observations: Iterable[Observation], seconds: float) -> Report:
-    """Judges the parties' addresses and every observation."""
-    judgements = [*_judge_addresses(cluster)]
+def report(
+    cluster: Cluster,
+    observations: Iterable[Observation],
+    seconds: float,
+    concerns: Callable[[Party], bool] = lambda _: True,
+) -> Report:
+    """Judges the addresses of the pods that it concerns, and every observation."""
+    judgements = [*_judge_addresses(cluster, [pod for pod in cluster.pods if concerns(pod)])]
     for observation in observations:
         judgements += _judge(cluster, observation)
     findings = tuple(judgement.finding for judgement in judgements if judgement.finding)
@@ -120,10 +128,10 @@ def report(cluster: Cluster, observations: Iterable[Observation], seconds: float
     )
 
 
-def _judge_addresses(cluster: Cluster) -> Iterator[_Judgement]:
+def _judge_addresses(cluster: Cluster, pods: Sequence[Party]) -> Iterator[_Judgement]:
     for family in cluster.families:
         matter = Matter(Rule.ADDRESS, "pod", family)
-        for pod in cluster.pods:
+        for pod in pods:
             complaint = _address_complaint(cluster, pod, family)
             finding = Finding(matter, pod.name, None, "one address of its own", complaint) if complaint else None
             yield _Judgement(matter, finding)
@@ -152,7 +160,8 @@ def _judge(cluster: Cluster, observation: Observation) -> Iterator[_Judgement]:
                 seen = None if outcome.source in _sources(pair) else _source_text(cluster, outcome.source, pair)
                 yield _judged(Rule.SOURCE, probe, seen)
         case Aim.FULL_MTU:
-            yield _judged(Rule.FULL_MTU, probe, _reach_complaint(cluster, pair, outcome))
+            complaint = _reach_complaint(cluster, pair, outcome)
+            yield _judged(Rule.FULL_MTU, probe, complaint and complaint + _what_passes(observation))
         case Aim.TOO_LARGE:
             yield _judged(Rule.TOO_LARGE, probe, _refusal_complaint(pair, outcome))
 
@@ -187,6 +196,14 @@ def _reach_complaint(cluster: Cluster, pair: Pair, outcome: Outcome) -> str | No
     if outcome.by == pair.destination.name:
         return None
     return f"{pair.address} was answered by {outcome.by or 'somebody outside the cluster'}"
+
+
+def _what_passes(observation: Observation) -> str:
+    """The measured path MTU, where nobody has named it."""
+    named = observation.outcome.mtu if isinstance(observation.outcome, Refused) else None
+    if observation.path_mtu in (None, named):
+        return ""
+    return f"; packets of up to {observation.path_mtu} bytes pass"
 
 
 def _with_name(cluster: Cluster, outcome: Outcome) -> str:

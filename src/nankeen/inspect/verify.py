@@ -3,27 +3,69 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from nankeen.inspect.outcome import Answered
+from nankeen.inspect.coverage import coverage
+from nankeen.inspect.outcome import Answered, Observation
 from nankeen.inspect.party import Cluster
-from nankeen.inspect.plan import Protocol, pairs, reach_probes, size_probes
+from nankeen.inspect.pathmtu import measure
+from nankeen.inspect.plan import Aim, Pair, Protocol, pairs, reach_probes, size_probes
 from nankeen.inspect.prober import Prober
+from nankeen.inspect.selection import EVERYTHING, Selection
 from nankeen.inspect.verdict import Report, report
+from nankeen.model.errors import InputError
 
 
-async def verify(cluster: Cluster, sample: int | None = None) -> Report:
-    """Probes all pairs of the cluster, or about `sample` for each party, and reports. Raises `KernelError`.
+async def verify(cluster: Cluster, selection: Selection = EVERYTHING) -> Report:
+    """Probes the pairs of the cluster that are selected, all by default, and reports.
 
-    How large packets may be is asked only where small ones pass: what cannot be reached has been found already.
+    How large packets may be is asked only where small ones pass: what cannot be reached has been found already. Raises
+    `InputError` where the selection is of nobody, and `KernelError`.
     """
     started = time.monotonic()
+    chosen = selected(cluster, selection)
     with Prober() as prober:
-        prober.attend(cluster.parties)
-        observations = await prober.run(reach_probes(pairs(cluster, sample)))
-        reached = [
-            seen.probe.pair
-            for seen in observations
-            if seen.probe.protocol is Protocol.ICMP and isinstance(seen.outcome, Answered)
-        ]
-        observations += await prober.run(size_probes(reached))
-    return report(cluster, observations, time.monotonic() - started)
+        for error in prober.attend(party for party in cluster.parties if selection.concerns(party)):
+            raise error
+        observations = await prober.run(reach_probes(chosen))
+        observations += await measured(prober, await prober.run(size_probes(reached(observations))))
+    found = report(cluster, observations, time.monotonic() - started, selection.concerns)
+    if selection.sample is None:
+        return found
+    possible = pairs(cluster, replace(selection, sample=None))
+    return replace(found, coverage=coverage(cluster, chosen, possible, selection.seed))
+
+
+def selected(cluster: Cluster, selection: Selection, turn: int = 0) -> list[Pair]:
+    """The pairs that are selected. Raises `InputError` where names are given that never meet."""
+    chosen = pairs(cluster, selection, turn)
+    if not chosen and selection.sources and selection.destinations and _have_addresses(cluster, selection):
+        problem = f"{_list(selection.sources)} and {_list(selection.destinations)} have nothing to ask each other"
+        raise InputError(problem, remedy="name at least one pod, and two parties")
+    return chosen
+
+
+def reached(observations: Iterable[Observation]) -> list[Pair]:
+    """The pairs between which small packets pass."""
+    return [
+        seen.probe.pair
+        for seen in observations
+        if seen.probe.protocol is Protocol.ICMP and isinstance(seen.outcome, Answered)
+    ]
+
+
+async def measured(prober: Prober, observations: Sequence[Observation]) -> list[Observation]:
+    """The same, with the path MTU where full packets did not pass."""
+    short = [seen for seen in observations if seen.probe.aim is Aim.FULL_MTU and not isinstance(seen.outcome, Answered)]
+    found = await measure(prober, [(seen.probe.pair, seen.outcome) for seen in short])
+    mtus = {id(seen): mtu for seen, mtu in zip(short, found, strict=True)}
+    return [replace(seen, path_mtu=mtus[id(seen)]) if id(seen) in mtus else seen for seen in observations]
+
+
+def _have_addresses(cluster: Cluster, selection: Selection) -> bool:
+    return all(party.addresses for party in cluster.parties if selection.concerns(party))
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

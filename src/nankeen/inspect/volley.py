@@ -22,6 +22,8 @@ class Pace:
     eager: int = 512
     """Of those, the ones in their first wait: sending all at once would overflow queues. Where nothing answers, the
     others go on waiting meanwhile."""
+    once: bool = False
+    """Whether a probe is not sent again after all: what is lost is to be seen as lost."""
 
 
 @dataclass(slots=True)
@@ -100,7 +102,7 @@ class Volley:
             self._land(flight.exchange)
             return
         flight.timer = self._loop.call_later(self._pace.waits[flight.waits], self._wait_is_over, nonce)
-        if flight.probe.protocol is not Protocol.TCP:  # that sends again by itself
+        if not self._pace.once and flight.probe.protocol is not Protocol.TCP:  # that sends again by itself
             self._send(flight.probe, flight.exchange)
         self._launch_more()
 

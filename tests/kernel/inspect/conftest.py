@@ -68,6 +68,7 @@ class HandMadeNetwork:
                 node,
                 f"addr add 192.168.0.1{number}/24 dev eth0",
                 f"addr add fd00:192:168::1{number}/64 dev eth0 nodad",
+                f"addr add fe80::1{number}/64 dev eth0 nodad",  # whence it asks for neighbours when it forwards
                 "link set eth0 addrgenmode none up",
                 "link add cni0 type bridge mcast_snooping 0",
                 f"addr add 10.244.{number}.1/24 dev cni0",

@@ -7,6 +7,7 @@ import select
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -51,6 +52,18 @@ class Stop:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[Stop]:
+    """Inside, Ctrl-C and the like say that it is enough; they do not end the program, which has yet to tell more."""
+    with Stop() as stop:
+        before = {kind: signal.signal(kind, stop.say) for kind in SIGNALS}
+        try:
+            yield stop
+        finally:
+            for kind, handler in before.items():
+                signal.signal(kind, handler)
 
 
 def listen(taps: Sequence[Tap], stop: Stop, limits: Limits) -> Iterator[list[Captured]]:

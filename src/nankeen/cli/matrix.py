@@ -1,0 +1,148 @@
+"""A matrix of who reaches whom, drawn for a terminal: in full where there is room, else in single marks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from nankeen.inspect.history import History
+from nankeen.inspect.matrix import Cell, Grouping, Matrix
+from nankeen.inspect.plan import Protocol
+from nankeen.model.address import Family
+from nankeen.model.printable import printable
+
+_LONGEST = 16
+"""Characters of a name."""
+_FULL = 10
+"""Characters of a cell, at least."""
+_MARK = 2
+
+LEGEND = {
+    "full": "median/p99 of a round trip in ms; below it loss, and the path MTU; ✗ fails, * changed, · not asked",
+    "marks": "● all reach, ◐ some, ✗ none, ▾ full packets do not pass, * changed, · not asked",
+}
+
+
+def drawn(history: History, grouping: Grouping | None, width: int, height: int | None = None) -> RenderableType:
+    """The matrix of every family, as large as there is room for, in so many columns and lines (None: as many as it
+    needs). Without a grouping it is by pods if that fits, and else by nodes.
+    """
+    for candidate, is_full in _candidates(grouping):
+        matrix = history.matrix(candidate)
+        if _width(matrix, is_full=is_full) <= width and (height is None or _height(matrix, is_full=is_full) <= height):
+            return Group(*_drawing(matrix, is_full=is_full))
+    return Text(f"  {len(matrix.names)} {matrix.grouping.value}: more than this terminal has room for", "dim")
+
+
+def _candidates(grouping: Grouping | None) -> Iterator[tuple[Grouping, bool]]:
+    if grouping is None:
+        return iter([(Grouping.PODS, True), (Grouping.NODES, True), (Grouping.NODES, False)])
+    return iter([(grouping, True), (grouping, False)])
+
+
+def _width(matrix: Matrix, *, is_full: bool) -> int:
+    cell = _cell_width(matrix) + 1 if is_full else _MARK
+    return _head_width(matrix) + cell * len(matrix.names)
+
+
+def _height(matrix: Matrix, *, is_full: bool) -> int:
+    lines = len(matrix.names) * (2 if is_full else 1) + (2 if is_full else 1 + len(str(len(matrix.names))))
+    return lines * len(matrix.families) + 1
+
+
+def _drawing(matrix: Matrix, *, is_full: bool) -> Iterator[Text]:
+    for family in matrix.families:
+        yield from _full(matrix, family) if is_full else _marks(matrix, family)
+    yield Text(f"  {LEGEND['full' if is_full else 'marks']}", "dim")
+
+
+def _full(matrix: Matrix, family: Family) -> Iterator[Text]:
+    width, head = _cell_width(matrix), _head_width(matrix)
+    names = [_short(name) for name in matrix.names]
+    titles = "".join(f" {name:>{width}}" for name in names)
+    yield Text.assemble((f"  {family}".ljust(head), "bold"), (titles, "bold"))
+    for source, name in zip(matrix.names, names, strict=True):
+        cells = [matrix.cells.get((family, source, destination)) for destination in matrix.names]
+        yield Text.assemble((f"  {name}".ljust(head), "bold"), *_line(map(_first, cells), cells, width))
+        yield Text.assemble(" " * head, *_line(map(_second, cells), cells, width))
+
+
+def _line(texts: Iterable[str], cells: Iterable[Cell | None], width: int) -> Iterator[tuple[str, str]]:
+    for text, cell in zip(texts, cells, strict=True):
+        yield " ", ""
+        yield text.rjust(width), _style(cell)
+
+
+def _first(cell: Cell | None) -> str:
+    """What matters most of a cell: how it fails, or how fast it is."""
+    if cell is None:
+        return "·"
+    mark = "*" if cell.changed else ""
+    if cell.failing and cell.pairs > 1:
+        return f"{mark}✗ {cell.reached}/{cell.pairs}"
+    if cell.failing:
+        which = "" if len(cell.failing) == len(Protocol) else " ".join(each.value for each in cell.failing)
+        return f"{mark}✗ {which}".rstrip()
+    if cell.median is None or cell.p99 is None:
+        return f"{mark}✓"
+    return f"{mark}{_milliseconds(cell.median)}/{_milliseconds(cell.p99)}"
+
+
+def _second(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    loss = f"{max(round(100 * cell.loss), 1)}%" if cell.lost else ""
+    mtu = "" if cell.path_mtu is None else f"{cell.path_mtu}{'✗' if cell.is_short else ''}"
+    return f"{loss} {mtu or ('✗' if cell.is_short else '')}".strip()
+
+
+def _marks(matrix: Matrix, family: Family) -> Iterator[Text]:
+    head = _head_width(matrix)
+    numbers = [str(number + 1) for number in range(len(matrix.names))]
+    digits = len(numbers[-1]) if numbers else 0
+    for place in range(digits):
+        title = f"  {family}" if place == 0 else ""
+        line = "".join(number.rjust(digits)[place].ljust(_MARK) for number in numbers)
+        yield Text.assemble((title.ljust(head), "bold"), (line, "dim"))
+    for number, source in zip(numbers, matrix.names, strict=True):
+        cells = [matrix.cells.get((family, source, destination)) for destination in matrix.names]
+        marks = [(_mark(cell) + ("*" if cell and cell.changed else " "), _style(cell)) for cell in cells]
+        yield Text.assemble((f"{number.rjust(digits + 2)} {_short(source)}".ljust(head), "bold"), *marks)
+
+
+def _mark(cell: Cell | None) -> str:
+    if cell is None:
+        return "·"
+    if cell.holds:
+        return "●"
+    if not cell.failing:
+        return "▾"
+    return "◐" if cell.reached else "✗"
+
+
+def _style(cell: Cell | None) -> str:
+    if cell is None:
+        return "dim"
+    colour = "green" if cell.holds and not cell.lost else "yellow" if cell.holds else "red"
+    return f"{colour} reverse" if cell.changed else colour
+
+
+def _milliseconds(seconds: float) -> str:
+    value = seconds * 1000
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+
+
+def _head_width(matrix: Matrix) -> int:
+    digits = len(str(len(matrix.names)))
+    return digits + 4 + max((len(_short(name)) for name in matrix.names), default=0)
+
+
+def _cell_width(matrix: Matrix) -> int:
+    return max([_FULL, *(len(_short(name)) for name in matrix.names)])
+
+
+def _short(name: str) -> str:
+    shown = printable(name)
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"

@@ -1,0 +1,65 @@
+"""Which pairs are asked: those between named parties, all of them or a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from random import Random
+
+from nankeen.inspect.nearest import unknown
+from nankeen.inspect.party import Cluster, Kind, Party
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is asked of everything that could be."""
+
+    sources: frozenset[str] = frozenset()
+    """The names of those who ask; everybody where there are none."""
+    destinations: frozenset[str] = frozenset()
+    """The same of those who are asked."""
+    sample: int | None = None
+    """How many pods, and how many nodes, each asks; all where None."""
+    seed: int = 0
+    """What decides who is in the sample: the same parties and seed give the same sample."""
+
+    def sides(self, cluster: Cluster) -> tuple[Sequence[Party], Sequence[Party]]:
+        """Who asks, and who is asked. Raises `InputError` where a name is none of the cluster's."""
+        names = [party.name for party in cluster.parties]
+        for name in sorted(self.sources | self.destinations):
+            if name not in names:
+                raise unknown(name, names, "node or pod")
+        parties = cluster.parties if self.sample is None else _mixed(cluster.parties, self.seed)
+        return (
+            [party for party in parties if not self.sources or party.name in self.sources],
+            [party for party in parties if not self.destinations or party.name in self.destinations],
+        )
+
+    def drawn(self, others: Sequence[Party], turn: int = 0) -> Sequence[Party]:
+        """Of those whom a party could ask, the ones that it does ask at that turn."""
+        if self.sample is None or self.sample >= len(others):
+            return others
+        start = turn * self.sample
+        return [others[(start + number) % len(others)] for number in range(self.sample)]
+
+    def concerns(self, party: Party) -> bool:
+        """Whether the party may ask or be asked."""
+        return any(not names or party.name in names for names in (self.sources, self.destinations))
+
+
+EVERYTHING = Selection()
+
+
+def _mixed(parties: Sequence[Party], seed: int) -> list[Party]:
+    """In an order in which neighbours are on different nodes, as far as there are: a node's next ones are on others."""
+    random = Random(seed)  # noqa: S311  (a sample is no secret)
+    nodes = sorted({party.node for party in parties})
+    random.shuffle(nodes)
+    mixed: list[Party] = []
+    for kind in Kind:
+        homes = [[party for party in parties if (party.kind, party.node) == (kind, node)] for node in nodes]
+        for home in homes:
+            random.shuffle(home)
+        mixed += (party for party in chain.from_iterable(zip_longest(*homes)) if party is not None)
+    return mixed
