@@ -54,8 +54,8 @@ def _table(tally: Tally, seconds: float) -> str:
     for title, place in (("lab", 0), ("damage", 1), ("predicted", 2)):
         lines += [f"{title if not row else '':10} {name:40} {count:6}"
                   for row, (name, count) in enumerate(sorted(_sums(tally, place).items()))]  # fmt: skip
-    lines += [f"{'unknown' if not row else '':10} {count:6}  {why}"
-              for row, (why, count) in enumerate(tally.unknown.most_common(20))]  # fmt: skip
+    for title, found in (("unknown", tally.unknown), ("not done", tally.refused), ("built anew", tally.rebuilt)):
+        lines += [f"{title:10} {count:6}  {why}" for why, count in found.most_common(20)]
     return "\n".join(lines)
 
 
@@ -63,7 +63,7 @@ def _document(tally: Tally) -> dict[str, object]:
     names = ("labs", "damages", "predicted")
     sums = {name: dict(sorted(_sums(tally, place).items())) for place, name in enumerate(names)}
     told = [str(found) for found in tally.mismatches]
-    return {"cases": tally.count, "mismatches": told, **sums, "unknown": dict(tally.unknown)}
+    return {"cases": tally.count, "mismatches": told, **sums, "unknown": tally.unknown, "not done": tally.refused, "built anew": tally.rebuilt}
 
 
 if __name__ == "__main__":

@@ -251,7 +251,7 @@ def _filter(chance: random.Random, host: Host) -> _Drawn:
     fates = ("drop", "counter accept") if hook in ("prerouting", "postrouting") else _FATES
     rules = " ; ".join(f"{_condition(chance, host)} {chance.choice(fates)}" for _ in range(chance.randint(1, 2)))
     chain = f"chain c {{ type filter hook {hook} priority {chance.choice((-10, 0, 10))} ; {rules} ; }}"
-    return f"nft -f - <<< table inet {_TABLE} {{ {chain} }}", f"nft delete table inet {_TABLE}"
+    return f"nft -f - <<< table inet {_TABLE} {{ {chain} ; }}", f"nft delete table inet {_TABLE}"
 
 
 def _condition(chance: random.Random, host: Host) -> str:
@@ -284,7 +284,7 @@ def _translation(chance: random.Random, host: Host) -> _Drawn:
         ("output", "-100", f"meta l4proto {{ icmp, ipv6-icmp }} dnat to {to}"),
     ))  # fmt: skip
     chain = f"chain c {{ type nat hook {hook} priority {priority} ; {rule} ; }}"
-    return f"nft -f - <<< table {name} {_TABLE} {{ {chain} }}", f"nft delete table {name} {_TABLE}"
+    return f"nft -f - <<< table {name} {_TABLE} {{ {chain} ; }}", f"nft delete table {name} {_TABLE}"
 
 
 KINDS: dict[str, Callable[[random.Random, Host], _Drawn]] = {

@@ -50,6 +50,11 @@ class Tally:
     """By arena, damage and what was predicted."""
     mismatches: list[Mismatch] = field(default_factory=list)
     unknown: Counter[str] = field(default_factory=Counter)
+    """Why nothing was predicted."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Damages that could not be done, by kind."""
+    rebuilt: Counter[str] = field(default_factory=Counter)
+    """Why a lab was built anew."""
 
     @property
     def count(self) -> int:
@@ -91,6 +96,7 @@ class Trial:
             try:
                 done(self._ring, damage)
             except NankeenError:
+                self._tally.refused[damage.kind] += 1
                 made_good(self._ring, Damage(damage.kind, damage.host), self._sound)  # nothing came of it
                 continue
             self._ring.hurry(damage.host)
@@ -166,7 +172,7 @@ def trials(arenas: Sequence[Arena], seed: int, cases: int, per_round: int = 100)
                         trial.round(number, min(per_round, cases * place // len(arenas) - tally.count))
                         yield tally
                 except NankeenError as error:
-                    tally.unknown[f"the lab is built anew: {error}"] += 1
+                    tally.rebuilt[str(error)] += 1
                     yield tally
                 finally:
                     trial.close()
