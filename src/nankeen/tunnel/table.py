@@ -44,7 +44,8 @@ class PeerTable:
         self._subnets: dict[IPNetwork, Peer] = {}
         self._prefixes: dict[int, list[tuple[int, dict[int, Peer]]]] = {}
         """By version: for each length, longest first, the bits to drop and who has what is left."""
-        self._hosts: frozenset[str] = frozenset()
+        self._hosts: dict[str, Peer] = {}
+        """By outer address: the first of the peers there."""
         self._by_destination: dict[bytes, Peer | None] = {}
         self._admitted: dict[tuple[str, bytes], Peer | str] = {}
         self._gone: dict[str, Counters] = {}
@@ -81,10 +82,6 @@ class PeerTable:
             verdict = self._admitted[key] = self._judge(host, addresses)
             return verdict
 
-    def at(self, host: str) -> Iterable[Peer]:
-        """The peers at an outer address."""
-        return (peer for peer in self._subnets.values() if peer.host == host)
-
     def told(self, device: str) -> Iterator[TunnelPeer]:
         """The peers, as they were told."""
         for subnet, peer in self._subnets.items():
@@ -116,7 +113,7 @@ class PeerTable:
         self._prefixes = {4: [], 6: []}
         for (version, drop), table in sorted(tables.items(), key=lambda item: item[0]):
             self._prefixes[version].append((drop, table))
-        self._hosts = frozenset(peer.host for peer in self._subnets.values())
+        self._hosts = {peer.host: peer for peer in reversed(self._subnets.values())}
         self._by_destination.clear()
         self._admitted.clear()
 
@@ -150,7 +147,7 @@ class PeerTable:
             return "with a source of this node"
         owner = self._find(addresses[:half])
         if owner is None:
-            return next(iter(self.at(host)))
+            return self._hosts[host]
         return owner if owner.host == host else "with a source of another node"
 
     def _distinct(self) -> Iterable[Peer]:
