@@ -63,8 +63,17 @@ def output(run: Run, job: Job) -> Outcome:
         if decision is None or not decision.device:
             return _unroutable(job, decision)
         job.note(Consulted.ROUTE, decision.shown, device=decision.device)
+        source = job.packet.ip.source
+        if source.version == 4 and source.is_loopback and not _lets_localhost_out(job, decision):
+            told = f"{source} may not leave by it: net.ipv4.conf.{decision.device}.route_localnet = 0"
+            return Dropped(job.host.name, decision.device, Cause.MARTIAN_SOURCE, told)
         job.nexthop, job.device = decision.gateway, "lo" if decision.is_local else decision.device
     return _leave(run, job)
+
+
+def _lets_localhost_out(job: Job, decision: Decision) -> bool:
+    """Whether a packet of 127.0.0.0/8 may leave by the device (__mkroute_output)."""
+    return decision.is_local or bool(job.tables.either(4, decision.device, "route_localnet"))
 
 
 def _leave(run: Run, job: Job) -> Outcome:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
+from contextlib import closing
 from ipaddress import ip_address
 
 import pytest
 
-from nankeen.forwarding import Delivered, datagram, reply_to, walk
+from nankeen.forwarding import Cause, Delivered, Dropped, datagram, reply_to, walk
 from nankeen.kernel.program import find
 from nankeen.kernel.world import survey
 from nankeen.model.address import Family
 from tests.kernel.cni.runtime import Runtime
 from tests.kernel.conftest import Net
-from tests.kernel.pods.traffic import NODE, connect_outside, exchange
+from tests.kernel.pods.traffic import NODE, connect_outside, exchange, open_socket
 
 pytestmark = [
     pytest.mark.parametrize("contents", ["python"], indirect=True),  # which twin asks makes no difference here
@@ -58,3 +60,20 @@ async def test_what_is_predicted_of_a_host_port_is_what_happens(
     unmapped = walk(world, datagram(unspecified, ip_address(NODE[family]), 8082), "outside")
     assert isinstance(unmapped.end, Delivered)
     assert unmapped.end.host == "node"  # where it is refused, if nobody listens
+
+
+async def test_where_localhost_is_not_let_out_that_is_predicted(
+    runtime: Runtime, node: Net, make_net: Callable[[], Net]
+) -> None:
+    pod = make_net()
+    await runtime.add(pod, {"runtimeConfig": {"portMappings": PORTS}})
+    node.run("sysctl -qw net.ipv4.conf.cni0.route_localnet=0")
+    with (
+        closing(open_socket(node, Family.IPV4, socket.SOCK_DGRAM)) as asking,
+        pytest.raises(OSError, match="Invalid argument"),
+    ):
+        asking.sendto(b"question", ("127.0.0.1", 8080))
+    world = survey({"node": node.namespace, "pod": pod.namespace})
+    walked = walk(world, datagram(ip_address(0), ip_address("127.0.0.1"), 8080), "node")
+    assert isinstance(walked.end, Dropped)
+    assert walked.end.cause is Cause.MARTIAN_SOURCE
