@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import IntEnum, auto
+from enum import Enum, IntEnum, auto
 
 from nankeen.forwarding.hop import Connection, Consulted, Direction, End, Flow, Trail
 from nankeen.forwarding.packet import Packet
@@ -34,6 +34,16 @@ class Stage(IntEnum):
     """For the host itself."""
 
 
+class Tracked(Enum):
+    """What a packet is to connection tracking, as `ct state` calls it (linux/netfilter/nf_conntrack_common.h)."""
+
+    NEW = "new"
+    ESTABLISHED = "established"
+    RELATED = "related"
+    INVALID = "invalid"
+    UNTRACKED = "untracked"
+
+
 @dataclass(slots=True)
 class Track:
     """What connection tracking makes of the packet on this host."""
@@ -42,10 +52,14 @@ class Track:
     """As it came."""
     wanted: Flow
     """As it shall leave."""
-    is_new: bool
-    """The first packet of a connection: rules decide how it is translated."""
+    state: Tracked
     is_own: bool = False
     """From the host itself: what comes back by the loopback device has been decided on."""
+
+    @property
+    def is_new(self) -> bool:
+        """The first packet of a connection: rules decide how it is translated."""
+        return self.state is Tracked.NEW
 
 
 @dataclass(slots=True)

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from ipaddress import IPv4Address, IPv6Address
 
 from nankeen.forwarding.hop import Answered, Cause, Connection, Consulted, Dropped, End, Flow
-from nankeen.forwarding.job import Job, Run, Track
-from nankeen.forwarding.packet import Icmp, IcmpKind, Ip, Packet, Protocol, Sctp, Tcp, Udp, WireguardHeader
-from nankeen.forwarding.route import ANY, _select4, _select6, is_local, lookup
+from nankeen.forwarding.job import Job, Run, Track, Tracked
+from nankeen.forwarding.packet import (
+    ABOUT_NEIGHBOURS,
+    Icmp,
+    IcmpKind,
+    Ip,
+    Packet,
+    Protocol,
+    Sctp,
+    Tcp,
+    Udp,
+    WireguardHeader,
+)
+from nankeen.forwarding.route import ANY, _select4, _select6, is_local, lookup, scope
 from nankeen.forwarding.ruleset import Act, Action, Hook, Look, Rule
 from nankeen.model.address import IPAddress
 
@@ -19,6 +31,7 @@ _ICMP_NAMES = {
     IcmpKind.NEIGHBOUR_SOLICITATION: "nd-neighbor-solicit",
     IcmpKind.NEIGHBOUR_ADVERTISEMENT: "nd-neighbor-advert",
 }
+_LOOPBACK: dict[int, IPAddress] = {4: IPv4Address("127.0.0.1"), 6: IPv6Address("::1")}
 _DESTINATION_HOOKS = (Hook.PREROUTING, Hook.OUTPUT)
 
 
@@ -47,11 +60,45 @@ def passes(run: Run, job: Job, hook: Hook, *, iif: str = "", oif: str = "") -> E
 
 def _track(run: Run, job: Job, *, is_own: bool) -> Track:
     flow = flow_of(job.packet)
+    inner = job.packet.headers[1] if len(job.packet.headers) > 1 else None
+    if isinstance(inner, Icmp) and inner.kind in ABOUT_NEIGHBOURS:
+        return Track(flow, flow, Tracked.UNTRACKED, is_own)
+    if isinstance(inner, Icmp) and inner.about is not None:
+        return _related(run, job, flow, inner, is_own=is_own)
     known = run.known.get((job.host.name, flow))
     if known is None:
-        return Track(flow, flow, is_new=True, is_own=is_own)
+        return Track(flow, flow, Tracked.NEW, is_own)
     other = known.reply if flow == known.original else known.original
-    return Track(flow, other.reversed(), is_new=False, is_own=is_own)
+    return Track(flow, other.reversed(), Tracked.ESTABLISHED, is_own)
+
+
+def _related(run: Run, job: Job, flow: Flow, error: Icmp, *, is_own: bool) -> Track:
+    """An error belongs to the connection that it is about: it is translated as that connection's answers are, and what
+    it quotes with it (nf_nat_icmp_reply_translation).
+    """
+    assert error.about is not None  # noqa: S101  (the caller has looked)
+    this = flow_of(error.about).reversed()
+    known = run.known.get((job.host.name, this))
+    if known is None:
+        return Track(flow, flow, Tracked.INVALID, is_own)
+    other = known.original if this == known.reply else known.reply
+    wanted = replace(
+        flow,
+        source=flow.source if other.destination == this.source else other.destination,
+        destination=flow.destination if other.source == this.destination else other.source,
+    )
+    job.packet = Packet(
+        (job.packet.headers[0], replace(error, about=_carrying(error.about, other)), *job.packet.headers[2:]),
+        job.packet.payload,
+    )
+    return Track(flow, wanted, Tracked.RELATED, is_own)
+
+
+def interrupted(job: Job) -> Connection | None:
+    """The connection that the packet's host was about to make when it answered it with an error: that knows it."""
+    if job.track is None or not job.track.is_new:
+        return None
+    return Connection(job.host.name, job.track.original, flow_of(job.packet).reversed())
 
 
 def _translate(run: Run, job: Job, track: Track, hook: Hook, iif: str, oif: str) -> None:
@@ -89,7 +136,7 @@ def _wanted(job: Job, action: Action, iif: str, oif: str) -> Flow | None:
         case Act.DNAT:
             return replace(flow, destination=action.address or flow.destination, port=action.port or flow.port)
         case Act.REDIRECT:
-            address = _select4(job.tables, iif, None) if flow.source.version == 4 else None
+            address = _redirected(job, iif)
             return replace(flow, destination=address or flow.destination, port=action.port or flow.port)
     return None
 
@@ -102,6 +149,17 @@ def _masquerade(job: Job, oif: str) -> IPAddress | None:
         if job.packet.ip.version == 4
         else _select6(job.tables, oif, job.packet.ip.destination)
     )
+
+
+def _redirected(job: Job, iif: str) -> IPAddress | None:
+    """nf_nat_redirect_ipv4 and _ipv6: the first address of the device that the packet came in by, in IPv6 of the same
+    scope; of the host's own packets, the loopback device's.
+    """
+    to = job.packet.ip.destination
+    if not iif:
+        return _LOOPBACK[to.version]
+    own = [address.interface.ip for address in job.tables.addresses.get(iif, ())]
+    return next((ip for ip in own if ip.version == to.version and (to.version == 4 or scope(ip) == scope(to))), None)
 
 
 def _refusal(job: Job, action: Action, by: object) -> End:
@@ -160,7 +218,7 @@ def _look(job: Job, iif: str, oif: str) -> Look:
         f"{name} daddr": header.destination,
         f"{name} {'protocol' if header.version == 4 else 'nexthdr'}": protocol,
         f"{name} {'ttl' if header.version == 4 else 'hoplimit'}": header.ttl,
-        "ct state": "new" if job.track is None or job.track.is_new else "established",
+        "ct state": job.track.state.value if job.track is not None else "new",
         "fib daddr type": partial(_type, job),
     }
     facts.update({f"meta {key}": device for key, device in (("iifname", iif), ("oifname", oif)) if device})

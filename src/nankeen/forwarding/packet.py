@@ -122,6 +122,9 @@ class IcmpKind(Enum):
         )
 
 
+ABOUT_NEIGHBOURS = frozenset({IcmpKind.NEIGHBOUR_SOLICITATION, IcmpKind.NEIGHBOUR_ADVERTISEMENT})
+
+
 @dataclass(frozen=True, slots=True)
 class Icmp:
     """Of ICMP or ICMPv6: the IP header before it tells which."""

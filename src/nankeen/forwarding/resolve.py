@@ -13,7 +13,7 @@ from nankeen.forwarding import netfilter
 from nankeen.forwarding.admission import refused
 from nankeen.forwarding.hop import Cause, Delivered, Dropped
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
-from nankeen.forwarding.packet import BROADCAST, Arp, Ethernet, Icmp, IcmpKind, Ip, Packet
+from nankeen.forwarding.packet import ABOUT_NEIGHBOURS, BROADCAST, Arp, Ethernet, Icmp, IcmpKind, Ip, Packet
 from nankeen.forwarding.route import Query, lookup, select_source
 from nankeen.forwarding.ruleset import Hook
 from nankeen.forwarding.tables import Tables, Unpredictable
@@ -25,7 +25,6 @@ _SOLICITED_NODE = int(IPv6Address("ff02::1:ff00:0"))
 _NEVER_FORWARDED = 255
 """Hop limit of neighbour discovery: no router has touched the packet (RFC 4861 §7.1.1)."""
 _IGNORE_ON_OTHERS = (1, 2)
-_ABOUT_NEIGHBOURS = (IcmpKind.NEIGHBOUR_SOLICITATION, IcmpKind.NEIGHBOUR_ADVERTISEMENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def take_in(run: Run, job: Job, sender: HardwareAddress) -> Outcome:
     if isinstance(header, Arp):
         return _heard(run, job, header.sender, header.sender_address) if header.reply else _arp(run, job, header)
     inner = job.packet.headers[1] if len(job.packet.headers) > 1 else None
-    if isinstance(inner, Icmp) and inner.kind in _ABOUT_NEIGHBOURS:
+    if isinstance(inner, Icmp) and inner.kind in ABOUT_NEIGHBOURS:
         return _neighbour_discovery(run, job, sender)
     return job.at(Stage.RECEIVE)
 

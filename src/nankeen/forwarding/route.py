@@ -188,14 +188,14 @@ def _select4(tables: Tables, device: str, near: IPAddress | None) -> IPAddress |
 
 def _select6(tables: Tables, device: str, destination: IPAddress) -> IPAddress | None:
     """RFC 6724 §5, rules 1, 2, 3, 5 and 8: labels and privacy addresses play no part between pods."""
-    scope = _scope(destination)
+    wanted = scope(destination)
 
     def preference(address: Address) -> tuple[bool, bool, int, bool, bool, int]:
         own = address.interface.ip
-        enough = _scope(own) >= scope
+        enough = scope(own) >= wanted
         deprecated = bool((address.flags or AddressFlag(0)) & AddressFlag.DEPRECATED)
         common = 128 - (int(own) ^ int(destination)).bit_length()
-        nearness = -_scope(own) if enough else _scope(own)
+        nearness = -scope(own) if enough else scope(own)
         return own == destination, enough, nearness, not deprecated, address.device == device, common
 
     usable = [
@@ -203,7 +203,7 @@ def _select6(tables: Tables, device: str, destination: IPAddress) -> IPAddress |
         for address in tables.state.of(Address)
         if address.interface.version == 6
         and not (address.flags or AddressFlag(0)) & AddressFlag.DADFAILED
-        and (address.device == device or _scope(address.interface.ip) > _LINK_SCOPE)
+        and (address.device == device or scope(address.interface.ip) > _LINK_SCOPE)
         and not address.interface.ip.is_loopback
     ]
     return max(usable, key=preference).interface.ip if usable else None
@@ -212,7 +212,7 @@ def _select6(tables: Tables, device: str, destination: IPAddress) -> IPAddress |
 _LINK_SCOPE, _GLOBAL_SCOPE = 2, 14
 
 
-def _scope(address: IPAddress) -> int:
+def scope(address: IPAddress) -> int:
     """RFC 4291 §2.7; unique local addresses are of global scope (RFC 4193)."""
     return _LINK_SCOPE if address.is_link_local or address.is_loopback else _GLOBAL_SCOPE
 

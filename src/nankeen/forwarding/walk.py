@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from nankeen.forwarding import ethernet, ip, leg, resolve, tunnel
+from nankeen.forwarding import ethernet, ip, leg, netfilter, resolve, tunnel
 from nankeen.forwarding.hop import Answered, Cause, Connection, Delivered, Dropped, End, Trail, Unknown, Walk
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
 from nankeen.forwarding.packet import Packet
@@ -127,6 +127,8 @@ def _follow(run: Run, first: Job) -> list[_Found]:
             jobs += reversed(found)
         else:
             ends.append((found, job.trail, job.packet))
+            if isinstance(found, Answered) and (made := netfilter.interrupted(job)) is not None:
+                run.made.append(made)
     return ends
 
 
