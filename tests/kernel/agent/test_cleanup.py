@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,12 @@ import pytest
 from asyncinotify import Inotify, Mask
 
 from nankeen.cni import install
+from nankeen.cni.request import Attachment
 from nankeen.kernel import syscalls
 from nankeen.model.address import Family
+from nankeen.model.hostport import PortMapping, Transport
 from nankeen.model.state import Address, Object, Route, State
+from nankeen.pods.portstore import PodPorts, PortStore
 from tests.unit.agent import stand_in
 
 if TYPE_CHECKING:
@@ -255,12 +259,22 @@ async def test_a_node_is_after_nankeen_as_it_was_before(node: Node) -> None:
     host = Host(node.net, node.directory)
     before, files = host.everything, host.files
     await node.join(2)
+    port = PortMapping(Transport.TCP, 8080, 80)
+    pod = PodPorts("cbr0", Attachment("c1", "eth0"), (IPv4Interface("10.244.0.2/24"),), (port,), "cni0")
+    PortStore(node.directory / "run/ports").write(pod)
     await node.start()
     await node.stop(signal.SIGKILL)
+    assert "tcp . 8080 : 10.244.0.2 . 80" in node.net.run("nft list table inet nankeen-ports")
     done = host.cleanup()
     assert (done.returncode, done.stderr) == (0, "")
     assert host.everything == before
-    agents_own = {"leases.json", "log", "run/status.json", "run/cni.sock"}  # not where this agent usually has them
+    agents_own = {
+        "leases.json",
+        "log",
+        "run/status.json",
+        "run/cni.sock",
+        f"run/ports/{pod.key}",
+    }  # not where this agent usually has them
     registry = {name for name in host.files if name.startswith("registry.db")}
     assert {*host.files} - agents_own - registry == {*files} - registry
 
