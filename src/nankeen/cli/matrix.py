@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from enum import Enum
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -15,47 +16,53 @@ from nankeen.model.printable import printable
 
 _LONGEST = 16
 """Characters of a name."""
-_FULL = 10
-"""Characters of a cell, at least."""
-_MARK = 2
 
-LEGEND = {
-    "full": "median/p99 of a round trip in ms; below it loss, and the path MTU; ✗ fails, * changed, · not asked",
-    "marks": "● all reach, ◐ some, ✗ none, ▾ full packets do not pass, * changed, · not asked",
-}
+
+class Style(Enum):
+    """How much of a cell is shown."""
+
+    FULL = "median/p99 of a round trip in ms; below it loss, and the path MTU; ✗ fails, * changed, · not asked"
+    MARKS = "● all reach, ◐ some, ✗ none, ▾ full packets do not pass, * changed, · not asked"
+    DENSE = "● all reach, ◐ some, ✗ none, ▾ full packets do not pass, + now all, ! changed, · not asked"
+
+    @property
+    def width(self) -> int:
+        """Characters of a cell, at least."""
+        return {Style.FULL: 10, Style.MARKS: 2, Style.DENSE: 1}[self]
 
 
 def drawn(history: History, grouping: Grouping | None, width: int, height: int | None = None) -> RenderableType:
     """The matrix of every family, as large as there is room for, in so many columns and lines (None: as many as it
     needs). Without a grouping it is by pods if that fits, and else by nodes.
     """
-    for candidate, is_full in _candidates(grouping):
+    for candidate, style in _candidates(grouping):
         matrix = history.matrix(candidate)
-        if _width(matrix, is_full=is_full) <= width and (height is None or _height(matrix, is_full=is_full) <= height):
-            return Group(*_drawing(matrix, is_full=is_full))
-    return Text(f"  {len(matrix.names)} {matrix.grouping.value}: more than this terminal has room for", "dim")
+        if _width(matrix, style) <= width and (height is None or _height(matrix, style) <= height):
+            return Group(*_drawing(matrix, style))
+    return Text(f"  {len(matrix.names)} {matrix.grouping.value}: more than there is room for", "dim")
 
 
-def _candidates(grouping: Grouping | None) -> Iterator[tuple[Grouping, bool]]:
-    if grouping is None:
-        return iter([(Grouping.PODS, True), (Grouping.NODES, True), (Grouping.NODES, False)])
-    return iter([(grouping, True), (grouping, False)])
+def _candidates(grouping: Grouping | None) -> list[tuple[Grouping, Style]]:
+    if grouping is not None:
+        return [(grouping, style) for style in Style]
+    return [(Grouping.PODS, Style.FULL), *((Grouping.NODES, style) for style in Style)]
 
 
-def _width(matrix: Matrix, *, is_full: bool) -> int:
-    cell = _cell_width(matrix) + 1 if is_full else _MARK
+def _width(matrix: Matrix, style: Style) -> int:
+    cell = _cell_width(matrix) + 1 if style is Style.FULL else style.width
     return _head_width(matrix) + cell * len(matrix.names)
 
 
-def _height(matrix: Matrix, *, is_full: bool) -> int:
-    lines = len(matrix.names) * (2 if is_full else 1) + (2 if is_full else 1 + len(str(len(matrix.names))))
+def _height(matrix: Matrix, style: Style) -> int:
+    is_full = style is Style.FULL
+    lines = len(matrix.names) * (2 if is_full else 1) + (1 if is_full else len(str(len(matrix.names))))
     return lines * len(matrix.families) + 1
 
 
-def _drawing(matrix: Matrix, *, is_full: bool) -> Iterator[Text]:
+def _drawing(matrix: Matrix, style: Style) -> Iterator[Text]:
     for family in matrix.families:
-        yield from _full(matrix, family) if is_full else _marks(matrix, family)
-    yield Text(f"  {LEGEND['full' if is_full else 'marks']}", "dim")
+        yield from _full(matrix, family) if style is Style.FULL else _marks(matrix, family, style)
+    yield Text(f"  {style.value}", "dim")
 
 
 def _full(matrix: Matrix, family: Family) -> Iterator[Text]:
@@ -98,28 +105,36 @@ def _second(cell: Cell | None) -> str:
     return f"{loss} {mtu or ('✗' if cell.is_short else '')}".strip()
 
 
-def _marks(matrix: Matrix, family: Family) -> Iterator[Text]:
+def _marks(matrix: Matrix, family: Family, style: Style) -> Iterator[Text]:
     head = _head_width(matrix)
     numbers = [str(number + 1) for number in range(len(matrix.names))]
     digits = len(numbers[-1]) if numbers else 0
     for place in range(digits):
         title = f"  {family}" if place == 0 else ""
-        line = "".join(number.rjust(digits)[place].ljust(_MARK) for number in numbers)
+        line = "".join(number.rjust(digits)[place].ljust(style.width) for number in numbers)
         yield Text.assemble((title.ljust(head), "bold"), (line, "dim"))
     for number, source in zip(numbers, matrix.names, strict=True):
         cells = [matrix.cells.get((family, source, destination)) for destination in matrix.names]
-        marks = [(_mark(cell) + ("*" if cell and cell.changed else " "), _style(cell)) for cell in cells]
+        marks = [(_dense(cell) if style is Style.DENSE else _mark(cell), _style(cell)) for cell in cells]
         yield Text.assemble((f"{number.rjust(digits + 2)} {_short(source)}".ljust(head), "bold"), *marks)
+
+
+def _dense(cell: Cell | None) -> str:
+    if cell is not None and cell.changed:
+        return "+" if cell.holds else "!"
+    return _mark(cell)[0]
 
 
 def _mark(cell: Cell | None) -> str:
     if cell is None:
-        return "·"
+        return "· "
     if cell.holds:
-        return "●"
-    if not cell.failing:
-        return "▾"
-    return "◐" if cell.reached else "✗"
+        mark = "●"
+    elif cell.failing:
+        mark = "◐" if cell.reached else "✗"
+    else:
+        mark = "▾"
+    return mark + ("*" if cell.changed else " ")
 
 
 def _style(cell: Cell | None) -> str:
@@ -136,11 +151,11 @@ def _milliseconds(seconds: float) -> str:
 
 def _head_width(matrix: Matrix) -> int:
     digits = len(str(len(matrix.names)))
-    return digits + 4 + max((len(_short(name)) for name in matrix.names), default=0)
+    return digits + 4 + max(3, *(len(_short(name)) for name in matrix.names), 0)
 
 
 def _cell_width(matrix: Matrix) -> int:
-    return max([_FULL, *(len(_short(name)) for name in matrix.names)])
+    return max([Style.FULL.width, *(len(_short(name)) for name in matrix.names)])
 
 
 def _short(name: str) -> str:

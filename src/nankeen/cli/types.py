@@ -32,7 +32,7 @@ class Seconds(click.ParamType[float]):
             seconds = math.nan
         if not self.least <= seconds <= self.most:  # false of what is no number, too
             shown = printable(str(value), LONGEST_NAME)
-            self.fail(f"{shown!r} is not a number of seconds from {self.least:g} to {self.most:g}", param, ctx)
+            self.fail(f"'{shown}' is not a number of seconds from {self.least:g} to {self.most:g}", param, ctx)
         return seconds
 
 
@@ -47,7 +47,7 @@ class Socket(click.ParamType[Address]):
         found = _address(str(value))
         if found is None:
             shown = printable(str(value), LONGEST_NAME)
-            self.fail(f"{shown!r} is no address and port, such as 127.0.0.1:9469 or [::1]:9469", param, ctx)
+            self.fail(f"'{shown}' is no address and port, such as 127.0.0.1:9469 or [::1]:9469", param, ctx)
         return found
 
 

@@ -97,12 +97,13 @@ class Screen:
             self._live = Live(console=self._out, auto_refresh=False, vertical_overflow="crop")
             self._live.start()
         troubles = history.troubles()
-        room = self._out.height - _AROUND - min(len(troubles), _TROUBLES + 1) - len(found.missing)
+        room = self._out.height - _AROUND - min(len(_alike(troubles)), _TROUBLES + 1) - len(found.missing)
         matrix = drawn(history, self._grouping, self._out.width, room)
         lines = _below(found, troubles)
-        for line in lines:
+        title = _title(found, history)
+        for line in (title, *lines):
             line.truncate(self._out.width, overflow="ellipsis")
-        self._live.update(Group(_title(found, history), matrix, *lines), refresh=True)
+        self._live.update(Group(title, matrix, *lines), refresh=True)
 
     def end(self, summary: Summary) -> None:
         if self._live is not None:
@@ -199,13 +200,15 @@ def _title(found: Round, history: History) -> Text:
 
 
 def _below(found: Round, troubles: Sequence[Trouble]) -> list[Text]:
-    lines = [Text(f"  ✗ {printable(name)} cannot be asked: its namespace has gone", "red") for name in found.missing]
+    lines = [Text(f"  ✗ {printable(name)} cannot be asked: it is not there", "red") for name in found.missing]
     if not found.report.pods:
         lines.append(Text("  nothing is tested: there are no pods", "red"))
     lines += [Text(f"  ✗ {printable(finding)}", "red") for finding in _of_pods(found)]
-    lines += map(_trouble, troubles[:_TROUBLES])
-    if len(troubles) > _TROUBLES:
-        lines.append(Text(f"  … and {len(troubles) - _TROUBLES} more pairs: --json names them all", "red"))
+    alike = _alike(troubles)
+    lines += [Text(f"  ✗ {printable(_words(each))}", "red") for each in alike[:_TROUBLES]]
+    if len(alike) > _TROUBLES:
+        more = sum(len(each) for each in alike[_TROUBLES:])
+        lines.append(Text(f"  … and {more} more pairs: --json names them all", "red"))
     return lines
 
 
@@ -214,10 +217,19 @@ def _of_pods(found: Round) -> Iterable[str]:
     return [str(finding) for finding in found.report.findings if finding.destination is None][:_TROUBLES]
 
 
-def _trouble(trouble: Trouble) -> Text:
-    protocols = " ".join(["", *(protocol.value for protocol in trouble.protocols)])
-    text = f"{trouble.subject}, {trouble.family}{protocols}, since round {trouble.since}: {trouble.reason}"
-    return Text(f"  ✗ {printable(text)}", "red")
+def _alike(troubles: Iterable[Trouble]) -> list[list[Trouble]]:
+    """Those together that began at once between the same nodes, and by the same protocols."""
+    groups: dict[tuple[object, ...], list[Trouble]] = {}
+    for trouble in troubles:
+        groups.setdefault((trouble.way, trouble.family, trouble.protocols, trouble.since), []).append(trouble)
+    return list(groups.values())
+
+
+def _words(alike: Sequence[Trouble]) -> str:
+    first = alike[0]
+    subject = first.subject if len(alike) == 1 else f"{first.way}, {len(alike)} pairs such as {first.subject}"
+    protocols = "".join(f" {protocol.value}" for protocol in first.protocols)
+    return f"{subject}, {first.family}{protocols}, since round {first.since}: {first.reason}"
 
 
 def _last_words(summary: Summary) -> Text:

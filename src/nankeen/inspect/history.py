@@ -74,7 +74,9 @@ class Trouble:
     """By which it failed."""
     reason: str
     since: int
-    """The round in which it began, with these protocols."""
+    """The round in which it became like this."""
+    way: str
+    """From which node to which."""
 
 
 @dataclass(slots=True)
@@ -124,14 +126,15 @@ class History:
         """What one more round has found. Who is not in the cluster any more is forgotten."""
         self.totals.rounds += 1
         self.totals.failed += not holds
-        self._homes = {party.name: party.node or party.name for party in cluster.parties}
+        before, self._homes = self._homes, {party.name: party.node or party.name for party in cluster.parties}
+        came = self._homes.keys() - before.keys() if before else set()
         self._kinds = {party.name: party.kind for party in cluster.parties}
         self._tracks = {key: track for key, track in self._tracks.items() if {*key[1:]} <= self._homes.keys()}
         for track in self._tracks.values():
             track.changed = False
         findings = _findings_by_pair(report)
         for key, seen in _by_pair(observations).items():
-            self._note_pair(key, seen, findings.get(key, []))
+            self._note_pair(key, seen, findings.get(key, []), is_new=not came.isdisjoint(key[1:]))
 
     def path_mtu(self, pair: Pair) -> int | None:
         """The last one that was found."""
@@ -159,18 +162,25 @@ class History:
     def troubles(self) -> list[Trouble]:
         """The pairs that fail now, those that began last first."""
         found = [
-            Trouble(f"{source} → {destination}", family, track.failing, track.reason, track.since)
+            Trouble(
+                subject=f"{source} → {destination}",
+                family=family,
+                protocols=track.failing,
+                reason=track.reason,
+                since=track.since,
+                way=f"{self._homes[source]} → {self._homes[destination]}",
+            )
             for (family, source, destination), track in self._tracks.items()
             if track.failing or track.is_short
         ]
         return sorted(found, key=lambda trouble: -trouble.since)
 
-    def _note_pair(self, key: Key, seen: Sequence[Observation], findings: Sequence[Finding]) -> None:
-        is_new = key not in self._tracks
+    def _note_pair(self, key: Key, seen: Sequence[Observation], findings: Sequence[Finding], *, is_new: bool) -> None:
+        is_known = key in self._tracks
         track = self._tracks.setdefault(key, _Track(self.totals.rounds))
         before = track.status
         track.note(seen, findings)
-        track.changed = self.totals.rounds > 1 if is_new else track.status != before
+        track.changed = track.status != before if is_known else is_new
         self.totals.changes += track.changed
         if track.changed:
             track.since = self.totals.rounds

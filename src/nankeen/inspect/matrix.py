@@ -70,7 +70,7 @@ class Matrix:
 
 def in_order(names: Sequence[str]) -> list[str]:
     """As people count: pod2 before pod10."""
-    return sorted(names, key=lambda name: [(int(part), "") if part.isdecimal() else (0, part) for part in _parts(name)])
+    return sorted(names, key=lambda name: [_rank(part) for part in re.split(r"([0-9]{1,9})", name) if part])
 
 
 def quantile(ordered: Sequence[float], share: float) -> float | None:
@@ -81,5 +81,5 @@ def quantile(ordered: Sequence[float], share: float) -> float | None:
     return ordered[min(max(rank, 1), len(ordered)) - 1]
 
 
-def _parts(name: str) -> list[str]:
-    return [part for part in re.split(r"([0-9]{1,9})", name) if part]
+def _rank(part: str) -> tuple[bool, int, str]:
+    return (False, int(part), "") if part.isdecimal() else (True, 0, part)

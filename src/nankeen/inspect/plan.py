@@ -88,8 +88,7 @@ def pairs(cluster: Cluster, selection: Selection = EVERYTHING, turn: int = 0) ->
     """Every pair of a pod with another pod and with a node, both ways, or those of a selection.
 
     A pair is left out where the destination has no address of the family, or the source none to send from: that is a
-    finding of its own. `turn` counts the draws of a sample: others come each time until all have been. Raises
-    `InputError` where a name is unknown.
+    finding of its own. `turn` counts the draws of a sample: others come each time until all have been.
     """
     asking, asked = selection.sides(cluster)
     meetings = list(_meetings(asking, asked, selection, turn))

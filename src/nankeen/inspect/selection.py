@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import chain, product, zip_longest
 from random import Random
 
 from nankeen.inspect.nearest import unknown
 from nankeen.inspect.party import Cluster, Kind, Party
+from nankeen.model.errors import InputError
+from nankeen.model.printable import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,24 @@ class Selection:
     seed: int = 0
     """What decides who is in the sample: the same parties and seed give the same sample."""
 
+    @property
+    def names(self) -> list[str]:
+        """All that are named."""
+        return sorted(self.sources | self.destinations)
+
+    def check(self, cluster: Cluster) -> None:
+        """Raises `InputError` where a name is none of the cluster's, or those that are named never ask each other."""
+        kinds = {party.name: party.kind for party in cluster.parties}
+        for name in self.names:
+            if name not in kinds:
+                raise unknown(name, kinds, "node or pod")
+        named = [*product(self.sources, self.destinations)]
+        if named and not any(one != other and Kind.POD in (kinds[one], kinds[other]) for one, other in named):
+            problem = f"{_list(self.sources)} and {_list(self.destinations)} have nothing to ask each other"
+            raise InputError(problem, remedy="name two parties, of which one is a pod")
+
     def sides(self, cluster: Cluster) -> tuple[Sequence[Party], Sequence[Party]]:
-        """Who asks, and who is asked. Raises `InputError` where a name is none of the cluster's."""
-        names = [party.name for party in cluster.parties]
-        for name in sorted(self.sources | self.destinations):
-            if name not in names:
-                raise unknown(name, names, "node or pod")
+        """Who asks, and who is asked."""
         parties = cluster.parties if self.sample is None else _mixed(cluster.parties, self.seed)
         return (
             [party for party in parties if not self.sources or party.name in self.sources],
@@ -63,3 +77,7 @@ def _mixed(parties: Sequence[Party], seed: int) -> list[Party]:
             random.shuffle(home)
         mixed += (party for party in chain.from_iterable(zip_longest(*homes)) if party is not None)
     return mixed
+
+
+def _list(names: Iterable[str]) -> str:
+    return printable(", ".join(sorted(names)))

@@ -14,7 +14,6 @@ from nankeen.inspect.plan import Aim, Pair, Protocol, pairs, reach_probes, size_
 from nankeen.inspect.prober import Prober
 from nankeen.inspect.selection import EVERYTHING, Selection
 from nankeen.inspect.verdict import Report, report
-from nankeen.model.errors import InputError
 
 
 async def verify(cluster: Cluster, selection: Selection = EVERYTHING) -> Report:
@@ -24,7 +23,8 @@ async def verify(cluster: Cluster, selection: Selection = EVERYTHING) -> Report:
     `InputError` where the selection is of nobody, and `KernelError`.
     """
     started = time.monotonic()
-    chosen = selected(cluster, selection)
+    selection.check(cluster)
+    chosen = pairs(cluster, selection)
     with Prober() as prober:
         for error in prober.attend(party for party in cluster.parties if selection.concerns(party)):
             raise error
@@ -35,15 +35,6 @@ async def verify(cluster: Cluster, selection: Selection = EVERYTHING) -> Report:
         return found
     possible = pairs(cluster, replace(selection, sample=None))
     return replace(found, coverage=coverage(cluster, chosen, possible, selection.seed))
-
-
-def selected(cluster: Cluster, selection: Selection, turn: int = 0) -> list[Pair]:
-    """The pairs that are selected. Raises `InputError` where names are given that never meet."""
-    chosen = pairs(cluster, selection, turn)
-    if not chosen and selection.sources and selection.destinations and _have_addresses(cluster, selection):
-        problem = f"{_list(selection.sources)} and {_list(selection.destinations)} have nothing to ask each other"
-        raise InputError(problem, remedy="name at least one pod, and two parties")
-    return chosen
 
 
 def reached(observations: Iterable[Observation]) -> list[Pair]:
@@ -61,11 +52,3 @@ async def measured(prober: Prober, observations: Sequence[Observation]) -> list[
     found = await measure(prober, [(seen.probe.pair, seen.outcome) for seen in short])
     mtus = {id(seen): mtu for seen, mtu in zip(short, found, strict=True)}
     return [replace(seen, path_mtu=mtus[id(seen)]) if id(seen) in mtus else seen for seen in observations]
-
-
-def _have_addresses(cluster: Cluster, selection: Selection) -> bool:
-    return all(party.addresses for party in cluster.parties if selection.concerns(party))
-
-
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))

@@ -17,11 +17,11 @@ from nankeen.inspect.history import History, Trouble
 from nankeen.inspect.outcome import Answered, Observation
 from nankeen.inspect.party import Cluster
 from nankeen.inspect.pathmtu import measure
-from nankeen.inspect.plan import Aim, Pair, Probe, Protocol, reach_probes
+from nankeen.inspect.plan import Aim, Pair, Probe, Protocol, pairs, reach_probes
 from nankeen.inspect.prober import Prober
 from nankeen.inspect.selection import EVERYTHING, Selection
 from nankeen.inspect.verdict import Report, report
-from nankeen.inspect.verify import reached, selected
+from nankeen.inspect.verify import reached
 from nankeen.inspect.volley import Pace
 
 PACE = Pace(waits=(0.05, 0.95), window=8192, eager=256, once=True)
@@ -48,7 +48,7 @@ class Round:
     """Seconds since 1970."""
     report: Report
     missing: tuple[str, ...]
-    """Who is in the lab's record and could not be asked."""
+    """Who should be asked and cannot be: who is in the lab's record, or was named."""
     is_missed: bool
     """Whether somebody was missing the second time: a pod that is just being removed may be once."""
 
@@ -148,8 +148,8 @@ class Watch:
     async def _round(self, prober: Prober, number: int) -> Round:
         began, started = time.time(), time.monotonic()
         cluster, missing = self._attended(prober)
-        pairs = selected(cluster, self.wish.selection, number - 1)
-        observations = await prober.run(reach_probes(pairs), PACE)
+        asked = pairs(cluster, self.wish.selection, number - 1)
+        observations = await prober.run(reach_probes(asked), PACE)
         observations += await self._sizes(prober, reached(observations))
         found = report(cluster, observations, time.monotonic() - started, self.wish.selection.concerns)
         made = Round(number, began, found, missing, is_missed=bool(self._missing & {*missing}))
@@ -159,12 +159,16 @@ class Watch:
 
     def _attended(self, prober: Prober) -> tuple[Cluster, tuple[str, ...]]:
         """Those who have stations now, and the names of those who should and have not."""
-        cluster, missing = self.look()
+        cluster, gone = self.look()
+        if not self.history.totals.rounds:
+            self.wish.selection.check(cluster)
         wanted = [party for party in cluster.parties if self.wish.selection.concerns(party)]
         prober.attend(wanted)
-        lost = [party.name for party in wanted if not prober.attends(party.name)]
-        present = tuple(party for party in cluster.parties if party.name not in lost)
-        return replace(cluster, parties=present), (*missing, *lost)
+        missing = [name for name in gone if not self.wish.selection.names or name in self.wish.selection.names]
+        missing += [party.name for party in wanted if not prober.attends(party.name)]
+        missing += [name for name in self.wish.selection.names if name not in {party.name for party in cluster.parties}]
+        present = tuple(party for party in cluster.parties if party.name not in missing)
+        return replace(cluster, parties=present), tuple(dict.fromkeys(missing))
 
     async def _sizes(self, prober: Prober, pairs: Sequence[Pair]) -> list[Observation]:
         """Full packets between those who reach each other. Where they do not pass, what passed before is tried beside

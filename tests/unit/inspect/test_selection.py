@@ -12,7 +12,6 @@ from nankeen.inspect.coverage import coverage
 from nankeen.inspect.party import Cluster
 from nankeen.inspect.plan import Pair, pairs
 from nankeen.inspect.selection import Selection
-from nankeen.inspect.verify import selected
 from nankeen.model.errors import InputError
 from tests.unit.inspect.parties import cluster, node, pod
 
@@ -93,18 +92,24 @@ def test_who_is_not_named_on_either_side_is_not_concerned() -> None:
 
 def test_an_unknown_name_is_answered_with_those_that_come_near() -> None:
     with pytest.raises(InputError, match=r"pdo1: there is no such node or pod; did you mean pod1"):
-        pairs(regular(2, 2), Selection(frozenset({"pdo1"})))
+        Selection(frozenset({"pdo1"})).check(regular(2, 2))
 
 
 def test_a_hostile_name_is_made_fit_to_be_shown() -> None:
     with pytest.raises(InputError) as error:
-        pairs(regular(2, 2), Selection(destinations=frozenset({"\x1b[2Jpod1"})))
+        Selection(destinations=frozenset({"\x1b[2Jpod1"})).check(regular(2, 2))
     assert "\x1b" not in str(error.value)
 
 
-def test_parties_that_have_nothing_to_ask_each_other_are_a_wrong_request() -> None:
-    with pytest.raises(InputError, match="node1 and node2 have nothing to ask each other"):
-        selected(regular(2, 2), Selection(frozenset({"node1"}), frozenset({"node2"})))
+@pytest.mark.parametrize("source, destination", [("node1", "node2"), ("pod1", "pod1"), ("node1", "node1")])
+def test_parties_that_have_nothing_to_ask_each_other_are_a_wrong_request(source: str, destination: str) -> None:
+    selection = Selection(frozenset({source}), frozenset({destination}))
+    with pytest.raises(InputError, match=f"{source} and {destination} have nothing to ask each other"):
+        selection.check(regular(2, 2))
+
+
+def test_one_pair_that_meets_is_enough_for_a_request() -> None:
+    Selection(frozenset({"node1", "pod1"}), frozenset({"node2"})).check(regular(2, 2))
 
 
 def test_what_a_sample_covers_is_told() -> None:
