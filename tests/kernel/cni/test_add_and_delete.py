@@ -203,7 +203,7 @@ async def test_host_local_frees_what_we_reserved(runtime: Runtime, pod: Net) -> 
 
 
 async def test_an_add_right_after_the_agents_start_waits_for_the_network(tmp_path: Path) -> None:
-    plugin = Plugin(tmp_path / "networks")
+    plugin = Plugin(tmp_path / "networks", ports=tmp_path / "ports")
     request = parse_request(
         {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/n", "CNI_IFNAME": "eth0", "CNI_PATH": "/p"},
         b'{"cniVersion":"1.0.0","name":"cbr0","type":"nankeen"}',

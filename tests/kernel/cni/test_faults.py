@@ -39,7 +39,7 @@ def environment(verb: str, pod: Net) -> dict[str, str]:
 
 
 def ready(data: Path) -> Plugin:
-    plugin = Plugin(data / "networks", patience=0)
+    plugin = Plugin(data / "networks", patience=0, ports=data / "ports")
     plugin.ready(NETWORK)
     return plugin
 
