@@ -13,7 +13,6 @@ from nankeen.inspect.inside import inside
 from nankeen.inspect.walk.account import Report
 from nankeen.inspect.walk.conduct import conduct
 from nankeen.inspect.walk.document import document
-from nankeen.inspect.walk.picture import picture
 from nankeen.inspect.walk.request import DEFAULT_SIZE, LARGEST, Protocol, Request
 from nankeen.inspect.walk.text import Line, Tone, lines
 from nankeen.lab import find_lab
@@ -98,6 +97,8 @@ def walk(
     lab = find_lab(name)
     report = inside(lab, lambda: conduct(lab, request, reverse=reverse, probe=not no_probe))
     if svg is not None:
+        from nankeen.inspect.walk.picture import picture
+
         _write(svg, picture(report))
     if as_json:
         print_json({"lab": lab.name, **document(report, explain=explain)})

@@ -37,11 +37,11 @@ def observe(
     return State(objects)
 
 
-def observe_all(socket: NetlinkSocket, namespace: Namespace | None = None) -> State:
+def observe_all(socket: NetlinkSocket, namespace: Namespace | None = None, *, settings: bool = True) -> State:
     """Everything that decides what becomes of a packet, kinds that nobody desires included: what changes by itself, all
     types of routes, rules, and the settings of every device. It costs several times what `observe` does.
 
-    `namespace` is that of the socket, the caller's own by default. Raises `KernelError`.
+    `namespace` is that of the socket, the caller's own by default; `settings` may be left out. Raises `KernelError`.
     """
     links = [body for kind, body in socket.dump(link.dump()) if kind == link.RTM_NEWLINK]
     names = dict(link.index_and_name(body) for body in links)
@@ -53,7 +53,7 @@ def observe_all(socket: NetlinkSocket, namespace: Namespace | None = None) -> St
     objects += filter(None, (rule.parse(body) for _, body in socket.dump(rule.dump())))
     objects += wireguard.observe(socket, [device.name for device in devices if device.kind == Device("wireguard")])
     objects += xfrm.observe(socket)
-    objects += _sysctls(_settings(names.values()), namespace)
+    objects += _sysctls(_settings(names.values()), namespace) if settings else []
     return State(objects)
 
 

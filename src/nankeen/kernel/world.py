@@ -35,7 +35,8 @@ def survey(namespaces: Mapping[str, Namespace], switches: Iterable[Wire] = ()) -
     with ExitStack() as stack:
         sockets = {name: stack.enter_context(NetlinkSocket(found)) for name, found in namespaces.items()}
         hosts = [Host(name, observe_all(sockets[name], found), read_rules(found)) for name, found in namespaces.items()]
-        return World.of(hosts, [*_pairs(sockets, namespaces), *switches])
+        wired = [end for name, socket in sockets.items() for end in ends(name, _links(socket))]
+        return World.of(hosts, [*pairs(wired, sockets, namespaces), *switches])
 
 
 def read_rules(namespace: Namespace | None = None) -> Rules:
@@ -52,7 +53,7 @@ def read_rules(namespace: Namespace | None = None) -> Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class _End:
+class End:
     """One end of a veth pair: its index and its peer's, and the number that the peer's namespace has in its own."""
 
     port: Port
@@ -61,9 +62,12 @@ class _End:
     number: int | None
 
 
-def _pairs(sockets: Mapping[str, NetlinkSocket], namespaces: Mapping[str, Namespace]) -> Iterator[Wire]:
-    ends = [end for name, socket in sockets.items() for end in _ends(name, socket)]
-    by_indexes: dict[tuple[int, int], list[_End]] = defaultdict(list)
+def pairs(
+    wired: Iterable[End], sockets: Mapping[str, NetlinkSocket], namespaces: Mapping[str, Namespace]
+) -> Iterator[Wire]:
+    """The wires between ends of veth pairs. Raises `KernelError`."""
+    ends = list(wired)
+    by_indexes: dict[tuple[int, int], list[End]] = defaultdict(list)
     for end in ends:
         by_indexes[end.index, end.peer].append(end)
     done: set[Port] = set()
@@ -74,14 +78,19 @@ def _pairs(sockets: Mapping[str, NetlinkSocket], namespaces: Mapping[str, Namesp
                 yield Wire((end.port, other.port))
 
 
-def _ends(name: str, socket: NetlinkSocket) -> Iterator[_End]:
-    for kind, body in socket.dump(link.dump()):
-        if kind == link.RTM_NEWLINK and isinstance(link.parse(body, {}).kind, Veth):
+def ends(name: str, links: Iterable[bytes]) -> Iterator[End]:
+    """The ends of veth pairs among the links of a host, which are messages of the kernel's."""
+    for body in links:
+        if isinstance(link.parse(body, {}).kind, Veth):
             index, device = link.index_and_name(body)
-            yield _End(Port(name, device), index, link.peer_index(body), link.peer_namespace(body))
+            yield End(Port(name, device), index, link.peer_index(body), link.peer_namespace(body))
 
 
-def _is_peer(end: _End, other: _End, sockets: Mapping[str, NetlinkSocket], namespaces: Mapping[str, Namespace]) -> bool:
+def _links(socket: NetlinkSocket) -> Iterator[bytes]:
+    return (body for kind, body in socket.dump(link.dump()) if kind == link.RTM_NEWLINK)
+
+
+def _is_peer(end: End, other: End, sockets: Mapping[str, NetlinkSocket], namespaces: Mapping[str, Namespace]) -> bool:
     """Whether the namespace of one is where the other's peer is: pairs of indexes repeat themselves."""
     if end.port == other.port:
         return False

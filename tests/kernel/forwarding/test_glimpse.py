@@ -12,6 +12,7 @@ from nankeen.forwarding.packet import Packet
 from nankeen.kernel.glimpse import Glimpse, glimpse
 from tests.kernel.forwarding.scene import Scene, Sent, scene
 
+NEIGHBOUR = "10.244.77.0 dev flannel.1"
 WAYS = [
     Sent("pod1", "10.244.2.5"),
     Sent("pod1", "10.244.1.7"),
@@ -69,7 +70,7 @@ def test_what_hosts_learn_of_their_neighbours_is_no_change(there: Scene, seen: G
 
 @pytest.mark.parametrize("host, done, undone", [
     ("node1", "route add 10.99.0.0/16 via 192.168.50.2", "route del 10.99.0.0/16"),
-    ("node1", "neigh add 10.244.77.0 lladdr 02:00:00:00:00:77 dev flannel.1 nud permanent", "neigh del 10.244.77.0 dev flannel.1"),
+    ("node1", f"neigh add {NEIGHBOUR} lladdr 02:00:00:00:00:77 nud permanent", f"neigh del {NEIGHBOUR}"),
     ("node2", "address add 10.98.0.1/24 dev cni0", "address del 10.98.0.1/24 dev cni0"),
     ("node2", "rule add from 10.97.0.0/16 lookup 100", "rule del from 10.97.0.0/16 lookup 100"),
     ("node2", "link set flannel.1 mtu 1400", "link set flannel.1 mtu 1450"),

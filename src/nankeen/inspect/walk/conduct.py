@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from nankeen.inspect.walk.account import Account, Evidence, Report
 from nankeen.inspect.walk.journey import Journey, back, predict
 from nankeen.inspect.walk.prove import prove, tunnel_ports
@@ -9,26 +11,34 @@ from nankeen.inspect.walk.request import Request, question
 from nankeen.inspect.walk.story import tell
 from nankeen.inspect.walk.surroundings import Surroundings, observed
 from nankeen.lab import Lab
+from nankeen.model.errors import KernelError
+
+_ATTEMPTS = 5
 
 
 def conduct(lab: Lab, request: Request, *, reverse: bool = False, probe: bool = True) -> Report:
     """The way of the packet, and with `reverse` that of its answer. This process must be in the lab (`inside`).
 
-    Raises `InputError` for what cannot be asked, and `KernelError`.
+    Tables that change while they are read are read again. Raises `InputError` for what cannot be asked, and
+    `KernelError`, also where they change faster than they can be read.
     """
-    with observed(lab) as around:
-        journey = predict(around.world, question(request, around))
-        there = _account(journey, around, probe=probe, answers=False)
-        answer = back(around.world, journey) if reverse else None
-        if answer is None:
-            return Report(there)
-        return Report(there, _account(answer, around, probe=probe, answers=True))
+    for _ in range(_ATTEMPTS):
+        with observed(lab) as around:
+            there = predict(around.world, question(request, around))
+            answer = back(around.world, there) if reverse else None
+            journeys = [there] if answer is None else [there, answer]
+            stories = [tell(journey, around) for journey in journeys]
+            changed = around.changed()
+            if not changed:
+                proofs = [
+                    _evidence(journey, around, answers=journey is answer) if probe else None for journey in journeys
+                ]
+                return Report(*map(Account, stories, proofs))
+    problem = "the tables change faster than they can be read"
+    raise KernelError(problem, where=", ".join(changed), remedy="try again when it is quiet", errno=errno.EAGAIN)
 
 
-def _account(journey: Journey, around: Surroundings, *, probe: bool, answers: bool) -> Account:
-    story = tell(journey, around)
-    if not probe:
-        return Account(story)
-    states = [host.state for name in journey.hosts if (host := around.world.hosts[name]).state is not None]
-    proof = prove(journey, around.namespaces, tunnel_ports(filter(None, states)), answers=answers)
-    return Account(story, Evidence.of(proof))
+def _evidence(journey: Journey, around: Surroundings, *, answers: bool) -> Evidence:
+    states = [around.world.hosts[name].state for name in journey.hosts]
+    ports = tunnel_ports(state for state in states if state is not None)
+    return Evidence.of(prove(journey, around.namespaces, ports, answers=answers))

@@ -47,7 +47,7 @@ def _missing(end: Answered | Dropped, journey: Journey, around: Surroundings) ->
     link = around.world.hosts[end.host].tables.links.get(end.device)
     if end.cause is Cause.NO_NEIGHBOUR and (link is None or not _is_tunnel(link.kind)):
         return "nobody has that address there: see whether the pod or node still runs, and has it, with `ip address`"
-    if end.cause is Cause.NO_ROUTE and around.world.holder(journey.question.packet.ip.destination) is None:
+    if end.cause is Cause.NO_ROUTE and around.holder(journey.question.packet.ip.destination) is None:
         return "nobody here has that address; for one outside give {host} a route to it"
     what = {Cause.NO_ROUTE: "route", Cause.NO_NEIGHBOUR: "neighbour entry"}.get(end.cause, "forwarding entry")
     return f"{{host}} lacks a {what} for that peer: {_AGENT}"

@@ -139,10 +139,16 @@ def _of(word: str, around: Surroundings) -> tuple[IPAddress, ...]:
 def _sender(word: str, source: IPAddress, around: Surroundings) -> str:
     if word in around.roles:
         return word
-    holder = around.world.holder(source)
+    holder = around.holder(source) or _asked_of_all(source, around)
     if holder is None:
         raise InputError("not one host has this address", where=word, remedy="name the pod or node that sends")
-    return holder.name
+    return holder
+
+
+def _asked_of_all(address: IPAddress, around: Surroundings) -> str | None:
+    """Who has an address that nobody was given: a bridge's, a tunnel's. Every host is read."""
+    found = around.world.holder(address)
+    return found.name if found else None
 
 
 def _carried(request: Request, port: int | None) -> Header:

@@ -72,14 +72,16 @@ class _Telling:
 
     def holder(self, address: IPAddress | None) -> str:
         """The device that has an address, and whose it is; "" where it is not one's alone."""
-        found = self.around.world.holder(address) if address is not None else None
+        found = self.around.holder(address) if address is not None else None
         if found is None or address is None:
             return ""
-        return f"{found.tables.held[address][0].device} of {found.name}"
+        host = self.around.world.hosts[found]
+        held = host.tables.held.get(address, ()) if host.is_read else ()
+        return f"{held[0].device} of {found}" if held else found
 
     def name(self, address: IPAddress | None) -> str:
-        found = self.around.world.holder(address) if address is not None else None
-        return f", {found.name}" if found else ""
+        found = self.around.holder(address) if address is not None else None
+        return f", {found}" if found else ""
 
     def link(self, device: str, host: str = "") -> Link | None:
         return self.around.world.hosts[host or self.host].tables.links.get(device)

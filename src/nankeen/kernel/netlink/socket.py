@@ -226,6 +226,19 @@ class NetlinkSocket:
         self._socket.setblocking(False)
         return await asyncio.get_running_loop().sock_recv(self._socket, _READ_SIZE)
 
+    def heard(self) -> list[tuple[int, bytes]] | None:
+        """What multicast groups have brought by now, as message type and body; None where some were lost."""
+        self._socket.setblocking(False)
+        found: list[tuple[int, bytes]] = []
+        while True:
+            try:
+                data = self._socket.recv(_READ_SIZE)
+            except BlockingIOError:
+                return found
+            except OSError:
+                return None
+            found += [(kind, body) for kind, _, _, _, body in split(data)]
+
     def close(self) -> None:
         self._socket.close()
 
