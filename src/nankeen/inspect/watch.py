@@ -105,6 +105,7 @@ class Watch:
     wish: Wish
     look: Look
     audience: Audience
+    pace: Pace = PACE
     history: History = field(default_factory=History)
     _missing: frozenset[str] = frozenset()
     _unheard: bool = False
@@ -149,7 +150,7 @@ class Watch:
         began, started = time.time(), time.monotonic()
         cluster, missing = self._attended(prober)
         asked = pairs(cluster, self.wish.selection, number - 1)
-        observations = await prober.run(reach_probes(asked), PACE)
+        observations = await prober.run(reach_probes(asked), self.pace)
         observations += await self._sizes(prober, reached(observations))
         found = report(cluster, observations, time.monotonic() - started, self.wish.selection.concerns)
         made = Round(number, began, found, missing, is_missed=bool(self._missing & {*missing}))
@@ -176,7 +177,7 @@ class Watch:
         """
         full = [Probe(pair, Aim.FULL_MTU, Protocol.ICMP, pair.mtu) for pair in pairs]
         known = [replace(probe, size=mtu) for probe in full if (mtu := self._known_short(probe.pair)) is not None]
-        seen = await prober.run([*full, *known], PACE)
+        seen = await prober.run([*full, *known], self.pace)
         passing = {id(each.probe.pair): each.probe.size for each in seen[len(full) :] if _passed(each)}
         short = [each for each in seen[: len(full)] if not _passed(each) and id(each.probe.pair) not in passing]
         mtus = await measure(prober, [(each.probe.pair, each.outcome) for each in short])
