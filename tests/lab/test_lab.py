@@ -172,6 +172,19 @@ def test_a_pods_containers_share_one_address_and_reach_each_other_over_localhost
     assert [answer["container"] for answer in answers] == ["pod1/c1", "pod1/c2"]
 
 
+def test_a_port_of_a_node_leads_to_the_pod_that_asked_for_it_as_long_as_it_is_there(someone: Runner) -> None:
+    lab = someone.up("--nodes", "2", "--pods", "1")
+    name, port = lab["name"], ("--node", "node1", "--publish", "80:8080")
+    pod = someone.json("pod", "add", "--name", name, *port)
+    node1 = next(node for node in lab["nodes"] if node["name"] == "node1")["addresses"][0].partition("/")[0]
+    for asking in ("node2", "node1", "pod1", pod["name"]):
+        assert [answer["address"] for answer in someone.ask(name, asking, [(node1, 80)])] == addresses(pod)
+    returned, _, complaint = someone.run("pod", "add", "--name", name, *port)
+    assert (returned, "tcp port 80 is taken" in complaint) == (1, True)
+    someone.json("pod", "del", "--name", name, pod["name"])
+    someone.json("pod", "add", "--name", name, *port)
+
+
 def test_a_deleted_pod_leaves_its_node_as_it_was(someone: Runner) -> None:
     lab = someone.up("--nodes", "1", "--pods", "1")
     name = lab["name"]

@@ -149,11 +149,19 @@ def pod() -> None:
 @name_option
 @click.option("--node", help="On which node.  [default: the next in turn]")
 @click.option("--containers", type=click.IntRange(1, 16), default=1, show_default=True, help="How many containers.")
+@click.option(
+    "--publish", multiple=True, metavar="[IP:]PORT:POD_PORT[/udp]", help="A port of the node that leads to it."
+)
+@click.option("--bandwidth", metavar="RATE", help="Bits per second, each way: 100M.")
 @json_option
-def add(name: str, node: str | None, containers: int, as_json: bool) -> int:  # noqa: FBT001
-    """Start a pod, and show that its containers share one address and reach each other over localhost."""
+def add(name: str, *, as_json: bool, publish: tuple[str, ...], bandwidth: str | None, **where: str | int | None) -> int:
+    """Start a pod, and show that its containers share one address and reach each other over localhost.
+
+    Its containers answer on port 8080 and those after it: nankeen lab pod add --node node1 --publish 80:8080
+    """
+    asked = import_module("nankeen.lab.capabilities").arguments(publish, bandwidth)
     control = import_module("nankeen.lab.control")
-    new = control.ask(record.find_lab(name), {"do": "pod add", "node": node, "containers": containers})
+    new = control.ask(record.find_lab(name), {"do": "pod add", **where, "asked": asked})
     if as_json:
         print_json(new)
     else:

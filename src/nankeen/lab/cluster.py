@@ -58,13 +58,15 @@ class Cluster:
         self.lab = replace(self.lab, phase="ready")
         record.save(self.lab)
 
-    def add_pod(self, node: str | None = None, containers: int = 1) -> LabPod:
-        """Starts one more pod, on the given node or on the next one in turn. Raises `LabError`."""
+    def add_pod(self, node: str | None, containers: int, asked: Mapping[str, Any]) -> LabPod:
+        """Starts one more pod, on the given node or on the next one in turn, with the arguments of capabilities that it
+        asks for. Raises `LabError`.
+        """
         taken = {member.name for member in self.lab.members}
         number = next(i for i in count(1) if f"pod{i}" not in taken)
         on = self.lab.node(node) if node else self.lab.nodes[(number - 1) % len(self.lab.nodes)]
         name = f"pod{number}"
-        self.lab = self.lab.with_pod(planned_pod(self.lab.name, name, on.name))
+        self.lab = self.lab.with_pod(replace(planned_pod(self.lab.name, name, on.name), asked=json.dumps(asked)))
         record.save(self.lab)
         try:
             self._start_sandboxes([self.lab.pod(name)])

@@ -1,8 +1,8 @@
 """How commands ask a running lab: one JSON document each way over a Unix socket in the lab's directory.
 
-    {"do": "pod add", "node": "node2", "containers": 2}     {"answer": {…}}
-    {"do": "differences"}                                   {"answer": {"leases": {…}, "differences": {…}}}
-    {"do": "pod del", "pod": "pod4"}                        {"problem": "…", "where": "…", "remedy": "…"}
+    {"do": "pod add", "node": "node2", "containers": 2, "asked": {}}     {"answer": {…}}
+    {"do": "differences"}                                                {"answer": {"leases": {…}, "differences": {…}}}
+    {"do": "pod del", "pod": "pod4"}                                     {"problem": "…", "where": "…", "remedy": "…"}
 
 The directory's mode, 0700, keeps others out.
 """

@@ -97,6 +97,8 @@ class LabPod:
     containers: tuple[LabContainer, ...] = ()
     result: str = ""
     """What the last plugin answered to ADD, as JSON: the previous result of a later DEL. Empty until it is attached."""
+    asked: str = "{}"
+    """The arguments of capabilities that it was started with, as JSON."""
 
 
 Member = LabSwitch | LabRouter | LabServer | LabNode | LabPod

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from nankeen.lab.capabilities import granted
 from nankeen.lab.lab import LabPod
 from nankeen.model.errors import LabError
 
@@ -77,6 +78,8 @@ def _execute(
     config = {**plugin, "cniVersion": network.version, "name": network.name}
     if previous is not None:
         config["prevResult"] = previous
+    if given := granted(json.loads(pod.asked), plugin):
+        config["runtimeConfig"] = given
     executable = PLUGIN_DIRECTORY / plugin["type"]
     where = f"{command} of {pod.name} by {executable}"
     try:

@@ -75,8 +75,8 @@ def _serve(server: socket.socket, cluster: Cluster) -> None:
 
 def _handle(cluster: Cluster, request: Mapping[str, Any]) -> object:
     match request:
-        case {"do": "pod add", "node": node, "containers": int(containers)}:
-            pod = cluster.add_pod(node, containers)
+        case {"do": "pod add", "node": node, "containers": int(containers), "asked": dict(asked)}:
+            pod = cluster.add_pod(node, containers, asked)
             return {**document(pod), **cluster.ask_each_other(pod.name)}
         case {"do": "differences"}:
             return cluster.differences()
