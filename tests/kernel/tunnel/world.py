@@ -134,8 +134,10 @@ class Site:
             time.sleep(_RETRY_SECONDS)  # it is another process that goes on
 
     def configure(self, *peers: Lease) -> None:
-        """Tells the process its peers, which it must take."""
+        """Tells the process its peers, which it must take; returns when the kernel, too, has seen that it reads."""
         assert self.ask(Configure(self.settings(*peers))) == Done()
+        while "NO-CARRIER" in self.node.run(f"ip link show {DEVICE}"):
+            time.sleep(_RETRY_SECONDS)  # until then the device drops what is sent (linkwatch)
 
     def ask(self, request: Request) -> Answer:
         """What the process answers. Raises `OSError`."""
