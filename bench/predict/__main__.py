@@ -63,7 +63,14 @@ def _document(tally: Tally) -> dict[str, object]:
     names = ("labs", "damages", "predicted")
     sums = {name: dict(sorted(_sums(tally, place).items())) for place, name in enumerate(names)}
     told = [str(found) for found in tally.mismatches]
-    return {"cases": tally.count, "mismatches": told, **sums, "unknown": tally.unknown, "not done": tally.refused, "built anew": tally.rebuilt}
+    return {
+        "cases": tally.count,
+        "mismatches": told,
+        **sums,
+        "unknown": tally.unknown,
+        "not done": tally.refused,
+        "built anew": tally.rebuilt,
+    }
 
 
 if __name__ == "__main__":

@@ -16,12 +16,14 @@ import yaml
 
 from bench.cluster import need_root
 from bench.process import NK, run
-from nankeen.forwarding import World
-from nankeen.inspect.walk.surroundings import observed
+from nankeen.forwarding import Host, World
 from nankeen.kernel import sysctl
 from nankeen.kernel.namespace import Namespace, entered
+from nankeen.kernel.world import survey
 from nankeen.lab import Lab, find_lab
 from nankeen.lab.lab import Member
+from nankeen.model.state import State
+from nankeen.tunnel.client import told_now
 
 _number = count(1)
 _VXLAN, _DIRECT = {"Type": "vxlan"}, {"Type": "vxlan", "DirectRouting": True}
@@ -31,6 +33,10 @@ _QUIET = {
     "net/ipv4/icmp_ratemask": "0", "net/ipv6/icmp/ratelimit": "0", "net/ipv4/icmp_echo_ignore_broadcasts": "1",
 }  # fmt: skip
 """Errors are not rationed: every one is looked for."""
+_TUNNEL = "run/nankeen/tunnel.sock"
+"""Where a node's data path is asked."""
+_PATIENCE = 2.0
+"""Seconds for its answer."""
 _NEIGHBOURS = {
     "net/ipv4/neigh/{}/retrans_time_ms": _RETRANSMIT_MS,
     "net/ipv6/neigh/{}/retrans_time_ms": _RETRANSMIT_MS,
@@ -93,9 +99,15 @@ class Ring:
         self.namespaces = namespaces
 
     def world(self) -> World:
-        """As it is now."""
-        with observed(self.lab) as surroundings:
-            return surroundings.world
+        """As it is now, the tables of data paths included, which no kernel has. Raises `KernelError`."""
+        world = survey(self.namespaces)
+        for node in self.lab.nodes if self.arena.backend["Type"] == "udp" else ():
+            told = told_now(node.directory / _TUNNEL, _PATIENCE)
+            host = world.hosts[node.name]
+            if told is not None and host.state is not None:
+                state = host.state | State([*told.sockets, *told.peers])
+                world = world.with_host(Host(host.name, state, host.ruleset))
+        return world
 
     def run(self, host: str, command: str) -> None:
         """A command on a host; `nft` takes its text after ` <<< `. Raises `NankeenError` where it fails."""

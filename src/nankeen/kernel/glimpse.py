@@ -15,17 +15,13 @@ from nankeen.forwarding.tables import Tables
 from nankeen.forwarding.world import Host, World
 from nankeen.kernel import sysctl
 from nankeen.kernel.namespace import Namespace, entered
-from nankeen.kernel.netlink import link, linkfacts, neighbour, nftables
-from nankeen.kernel.netlink.netfilter import NetfilterSocket
+from nankeen.kernel.netlink import link, linkfacts
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.kernel.observe import observe_all
+from nankeen.kernel.watch import Watch
 from nankeen.kernel.world import ends, pairs, read_rules
 from nankeen.model.observed import BridgePort, LinkFacts
 from nankeen.model.state import Link, Object, State
-
-# RTNLGRP_* (linux/rtnetlink.h): link, neighbour; of both families address, route, rule and netconf
-_GROUPS = (1, 3, 5, 7, 8, 9, 11, 19, 24, 25)
-_NEIGHBOURS = frozenset({neighbour.RTM_NEWNEIGH, neighbour.RTM_DELNEIGH})
 
 More = Callable[[str, State], Iterable[Object]]
 """What is to know of a host besides its kernel's tables: by its name, and what these hold."""
@@ -66,12 +62,11 @@ class _View:
         self.bodies = [body for kind, body in socket.dump(link.dump()) if kind == link.RTM_NEWLINK]
         self._socket = socket
         self._more = more
-        self._news: NetlinkSocket | None = None
-        self._generation: int | None = None
+        self._watch: Watch | None = None
 
     @property
     def is_read(self) -> bool:
-        return self._news is not None
+        return self._watch is not None
 
     @cached_property
     def links(self) -> list[Link]:
@@ -84,41 +79,29 @@ class _View:
 
     @cached_property
     def state(self) -> State:
-        self._news = NetlinkSocket(self.namespace, _GROUPS)
+        self._begin()
         found = observe_all(self._socket, self.namespace, settings=False)
         return found | State(self._more(self.name, found))
 
     @cached_property
     def rules(self) -> Ruleset:
-        self._generation = self._count()
+        self._begin()
         return read_rules(self.namespace)
 
     def has_changed(self) -> bool:
-        if self._generation is not None and self._generation != self._count():
-            return True
-        if self._news is None:
+        if self._watch is None:
             return False
-        news = self._news.heard()
         known = {item.name: item for item in self.links}
         read = {item.name: item for item in self.state.of(Link)}
-        return news is None or known != read or any(_is_change(kind, body) for kind, body in news)
+        return known != read or self._watch.has_changed()
 
     def close(self) -> None:
-        if self._news is not None:
-            self._news.close()
+        if self._watch is not None:
+            self._watch.close()
 
-    def _count(self) -> int:
-        """How many transactions the packet filter has seen."""
-        with NetfilterSocket(self.namespace) as socket:
-            answer = socket.get(nftables.get_generation())
-        return nftables.generation(answer[1]) if answer else 0
-
-
-def _is_change(kind: int, body: bytes) -> bool:
-    """Whether somebody did it: neighbours come and go by themselves, but for permanent ones."""
-    if kind in _NEIGHBOURS:
-        return neighbour.about(body)[1]
-    return not (kind == link.RTM_NEWLINK and link.is_about_a_port(body))
+    def _begin(self) -> None:
+        if self._watch is None:
+            self._watch = Watch(self.namespace)
 
 
 class _SeenHost(Host):

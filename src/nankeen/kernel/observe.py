@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from nankeen.kernel import sysctl, wireguard, xfrm
 from nankeen.kernel.namespace import Namespace, entered
@@ -62,6 +62,13 @@ def observe_addresses(socket: NetlinkSocket) -> State:
     links = [body for kind, body in socket.dump(link.dump()) if kind == link.RTM_NEWLINK]
     names = dict(link.index_and_name(body) for body in links)
     return State([*(link.parse(body, names) for body in links), *_addresses(socket, names)])
+
+
+def unannounced(socket: NetlinkSocket, namespace: Namespace | None = None) -> State:
+    """Of what `observe_all` reads, that of whose changes the kernel gives no news: IPsec's policies and some settings.
+    Raises `KernelError`.
+    """
+    return State([*xfrm.observe(socket), *_sysctls(_settings(names(socket).values(), _UNANNOUNCED), namespace)])
 
 
 def indexes(socket: NetlinkSocket, devices: Iterable[str] | None = None) -> dict[str, int]:
@@ -139,11 +146,15 @@ _DEVICE_SETTINGS = {
 _HOST_SETTINGS = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
 
 
-def _settings(devices: Iterable[str]) -> Iterator[str]:
+_UNANNOUNCED = {4: ("accept_local", "route_localnet", "arp_ignore", "arp_filter", "proxy_arp"), 6: ("disable_ipv6",)}
+"""Those of which there is no RTM_NEWNETCONF (linux/netconf.h)."""
+
+
+def _settings(devices: Iterable[str], settings: Mapping[int, Sequence[str]] = _DEVICE_SETTINGS) -> Iterator[str]:
     """The settings that have a say in what becomes of packets."""
     yield from _HOST_SETTINGS
     for device in ("all", *devices):
-        for version, names in _DEVICE_SETTINGS.items():
+        for version, names in settings.items():
             yield from (f"net/ipv{version}/conf/{device}/{name}" for name in names)
 
 

@@ -1,6 +1,7 @@
 """Namespaces, observed whole, as the `World` that packets are predicted in.
 
-Each is read once, one after the other: a network that changes meanwhile may be seen as it never was.
+They are read one after the other, while somebody may change them. So each is watched meanwhile, and one that changed is
+read again: what comes of it is what all of them held at one moment, when none had changed since it was read.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Self
 
 from nankeen.forwarding import nft
 from nankeen.forwarding.ruleset import NO_RULES
@@ -19,24 +21,63 @@ from nankeen.kernel.namespace import Namespace
 from nankeen.kernel.netlink import link, nftables, nsid
 from nankeen.kernel.netlink.netfilter import NetfilterSocket
 from nankeen.kernel.netlink.socket import NetlinkSocket
-from nankeen.kernel.observe import observe_all
+from nankeen.kernel.observe import observe_all, unannounced
 from nankeen.kernel.program import run
 from nankeen.kernel.ruleset import Ruleset
+from nankeen.kernel.watch import Watch
+from nankeen.model.errors import KernelError
 from nankeen.model.state import Veth
 
+_ATTEMPTS = 5
+_REMEDY_CHANGES = "ask again when it is at rest"
 _REMEDY = "install the package nftables: there are rules to be read"
 
 
 def survey(namespaces: Mapping[str, Namespace], switches: Iterable[Wire] = ()) -> World:
     """Every namespace by its name, and the veth pairs between them. `switches` are the wires that no kernel tells of.
 
-    Raises `KernelError`.
+    Raises `KernelError`, also where they change faster than they can be read.
     """
     with ExitStack() as stack:
-        sockets = {name: stack.enter_context(NetlinkSocket(found)) for name, found in namespaces.items()}
-        hosts = [Host(name, observe_all(sockets[name], found), read_rules(found)) for name, found in namespaces.items()]
-        wired = [end for name, socket in sockets.items() for end in ends(name, _links(socket))]
-        return World.of(hosts, [*pairs(wired, sockets, namespaces), *switches])
+        readers = {name: stack.enter_context(_Reader(name, found)) for name, found in namespaces.items()}
+        stale = list(readers.values())
+        for _ in range(_ATTEMPTS):
+            for reader in stale:
+                reader.read()
+            sockets = {name: reader.socket for name, reader in readers.items()}
+            wires = list(pairs((end for reader in readers.values() for end in reader.ends), sockets, namespaces))
+            stale = [reader for reader in readers.values() if reader.is_stale()]
+            if not stale:
+                return World.of([reader.host for reader in readers.values()], [*wires, *switches])
+        names = ", ".join(reader.name for reader in stale)
+        raise KernelError("its tables change faster than they can be read", where=names, remedy=_REMEDY_CHANGES)
+
+
+class _Reader:
+    """A namespace, watched while it is read."""
+
+    def __init__(self, name: str, namespace: Namespace) -> None:
+        self.name = name
+        self.namespace = namespace
+        self.socket = NetlinkSocket(namespace)
+        self._watch = Watch(namespace)
+
+    def read(self) -> None:
+        self._watch.begin()
+        self._unannounced = unannounced(self.socket, self.namespace)
+        self.host = Host(self.name, observe_all(self.socket, self.namespace), read_rules(self.namespace))
+        self.ends = list(ends(self.name, _links(self.socket)))
+
+    def is_stale(self) -> bool:
+        """Whether anything has changed since: by the kernel's news, and by a look at what there are none of."""
+        return self._watch.has_changed() or self._unannounced != unannounced(self.socket, self.namespace)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._watch.close()
+        self.socket.close()
 
 
 def read_rules(namespace: Namespace | None = None) -> Rules:
