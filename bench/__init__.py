@@ -5,7 +5,27 @@ by round; what counts is the ratio of the medians. Absolute numbers stand beside
 machine's.
 """
 
-from bench import acquire, capture, cpu, decisions, forward, latency, p1, p2, p3, p4, p5, p6, p7, p8, p9, p11, p12, soak
+from bench import (
+    acquire,
+    capture,
+    churn,
+    cpu,
+    decisions,
+    forward,
+    latency,
+    p1,
+    p2,
+    p3,
+    p4,
+    p5,
+    p6,
+    p7,
+    p8,
+    p9,
+    p11,
+    p12,
+    soak,
+)
 from bench.row import Row
 
 ROWS: tuple[Row, ...] = (
@@ -23,6 +43,7 @@ ROWS: tuple[Row, ...] = (
     *latency.ROWS,
     *cpu.ROWS,
     *soak.ROWS,
+    *churn.ROWS,
     *decisions.ROWS,
     *acquire.ROWS,
     *capture.ROWS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,22 @@ def lab(*, nodes: int, pods: int, backend: str = "vxlan") -> Iterator[Lab]:
     """A lab of this benchmark's own; several may stand at once."""
     name = f"bench-{os.getpid()}-{next(_number)}"
     run((NK, "lab", "up", "--name", name, "--nodes", str(nodes), "--pods", str(pods), "--backend", backend))
+    try:
+        yield Lab(name)
+    finally:
+        run((NK, "lab", "down", "--name", name))
+
+
+@contextmanager
+def wide_lab() -> Iterator[Lab]:
+    """A lab of one node, whose subnet has room for a thousand pods."""
+    name = f"bench-{os.getpid()}-{next(_number)}"
+    network = {"Network": "10.244.0.0/16", "SubnetLen": 22, "Backend": {"Type": "vxlan"}}
+    document = {"name": name, "topology": {"nodes": {"node1": {"kind": "node"}}}, "network": network}
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        json.dump(document, file)  # JSON is YAML, too
+        file.flush()
+        run((NK, "lab", "up", file.name))
     try:
         yield Lab(name)
     finally:

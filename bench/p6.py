@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,14 +10,12 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from bench.cluster import Lab, namespace
+from bench.cluster import namespace, wide_lab
 from bench.p5 import NODE_LIST, NODE_PLUGINS, PLUGINS, reference_list
-from bench.process import NK, ROOT, run
+from bench.process import ROOT, run
 from bench.row import Measure, Reach, Row
 
 _PODS = 300
-_NETWORK = {"Network": "10.244.0.0/16", "SubnetLen": 22, "Backend": {"Type": "vxlan"}}
-"""Subnets with room for as many pods."""
 
 
 def _seconds(inside: Sequence[str], config: str, plugins: str, *flags: str) -> float:
@@ -39,22 +36,8 @@ def _reference(*flags: str) -> Iterator[partial[float]]:
 
 
 @contextmanager
-def _lab() -> Iterator[Lab]:
-    with tempfile.TemporaryDirectory() as directory:
-        name = f"bench-p6-{os.getpid()}"
-        file = Path(directory, "lab.yaml")  # JSON is YAML, too
-        document = {"name": name, "topology": {"nodes": {"node1": {"kind": "node"}}}, "network": _NETWORK}
-        file.write_text(json.dumps(document))
-        run((NK, "lab", "up", str(file)))
-        try:
-            yield Lab(name)
-        finally:
-            run((NK, "lab", "down", "--name", name))
-
-
-@contextmanager
 def _prepare(*flags: str) -> Iterator[Measure]:
-    with _reference(*flags) as chain, _lab() as cluster:
+    with _reference(*flags) as chain, wide_lab() as cluster:
         ours = partial(_seconds, cluster.inside("node1"), NODE_LIST, NODE_PLUGINS, *flags)
         yield lambda _: (ours(), chain())
 
