@@ -42,7 +42,7 @@ STANDARD_OUTPUT = "-"
 @click.option("--name", default="lab", show_default=True, help="The lab.")
 @click.option("--proto", type=click.Choice([each.value for each in Protocol]), help="What it carries.  [default: icmp]")
 @click.option("--dport", type=_PORT, help="Destination port.  [default: 80]")
-@click.option("--sport", type=_PORT, help="Source port.  [default: 40000]")
+@click.option("--sport", type=_PORT, help="Source port.  [default: one that nobody uses]")
 @click.option("--size", type=int, help=f"Bytes of the IP packet, headers included.  [default: {DEFAULT_SIZE}]")
 @click.option("--ttl", type=click.IntRange(1, 255), default=64, show_default=True, help="Time to live, or hop limit.")
 @click.option("--fragment", is_flag=True, help="Let it be fragmented: without DF.")

@@ -22,9 +22,10 @@ def conduct(lab: Lab, request: Request, *, reverse: bool = False, probe: bool = 
     Tables that change while they are read are read again. Raises `InputError` for what cannot be asked, and
     `KernelError`, also where they change faster than they can be read.
     """
+    asked = request.with_drawn() if probe else request
     for _ in range(_ATTEMPTS):
         with observed(lab) as around:
-            there = predict(around.world, question(request, around))
+            there = predict(around.world, question(asked, around))
             answer = back(around.world, there) if reverse else None
             journeys = [there] if answer is None else [there, answer]
             stories = [tell(journey, around) for journey in journeys]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import ip_address
@@ -22,6 +23,8 @@ SOURCE_PORT = 40_000
 SERVICE = 80
 """The port that is asked for where none is said."""
 _IDENTIFIER = 1
+_FIRST_UNUSED = 61_000
+"""From here on no port is given to applications that ask for none in particular (net.ipv4.ip_local_port_range)."""
 
 
 class Protocol(Enum):
@@ -50,6 +53,12 @@ class Request:
     fragment: bool = False
     """Whether the packet may be cut on its way: DF is not set."""
     family: Family | None = None
+    drawn: int | None = None
+    """The source port, or an echo's identifier, where none was asked for."""
+
+    def with_drawn(self) -> Request:
+        """With a port, or identifier, that no packet before had: what hosts remember of those says nothing of this."""
+        return replace(self, drawn=_FIRST_UNUSED + secrets.randbelow(LARGEST - _FIRST_UNUSED))
 
 
 def question(request: Request, around: Surroundings) -> Question:
@@ -152,7 +161,7 @@ def _asked_of_all(address: IPAddress, around: Surroundings) -> str | None:
 
 
 def _carried(request: Request, port: int | None) -> Header:
-    ports = request.source_port or SOURCE_PORT, port or SERVICE
+    ports = request.source_port or request.drawn or SOURCE_PORT, port or SERVICE
     asked = port is not None or request.source_port is not None
     match request.protocol or (Protocol.TCP if asked else Protocol.ICMP):
         case Protocol.TCP:
@@ -161,7 +170,7 @@ def _carried(request: Request, port: int | None) -> Header:
             return Udp(*ports)
         case Protocol.SCTP:
             return Sctp(*ports)
-    return Icmp(IcmpKind.ECHO_REQUEST, _IDENTIFIER)
+    return Icmp(IcmpKind.ECHO_REQUEST, request.drawn or _IDENTIFIER)
 
 
 def _sized(request: Request, header: Ip, carried: Header) -> Packet:

@@ -96,3 +96,14 @@ def test_a_node_sends_from_the_address_that_its_kernel_chooses() -> None:
     assert asked("node1", "node2").packet.ip.source == ip_address("192.168.0.11")
     assert asked("192.168.0.11", "pod2").packet.ip.source == ip_address("192.168.0.11")
     assert asked("node1", "198.51.100.7").packet.ip.source == ip_address("192.168.0.11")
+
+
+@pytest.mark.parametrize("protocol", list(Protocol))
+def test_what_was_left_open_is_drawn_and_what_was_asked_for_stays(protocol: Protocol) -> None:
+    def source(header: object) -> object:
+        return header.identifier if isinstance(header, Icmp) else getattr(header, "source", None)
+
+    assert Request("pod1", "pod2").with_drawn().drawn in range(61000, 65536)
+    assert source(asked(protocol=protocol, drawn=61234).packet.headers[1]) == 61234
+    if protocol is not Protocol.ICMP:
+        assert source(asked(protocol=protocol, drawn=61234, source_port=5).packet.headers[1]) == 5
