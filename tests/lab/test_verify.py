@@ -63,6 +63,24 @@ def test_a_sample_proves_less_in_the_same_way() -> None:
     assert (status, found["holds"]) == (0, True)
     pods = [check for check in found["checks"] if (check["rule"], check["relation"]) == ("reach", "pod → pod")]
     assert {check["proven"] for check in pods} == {3}
+    covered = found["coverage"]
+    assert (covered["asking"], covered["asked"], covered["nodes"]) == (2, 2, 2)
+    assert covered["pairs"] < covered["all_pairs"] == 2 * (6 + 6 + 6)
+
+
+def test_a_seed_draws_the_same_sample_and_people_are_told_what_it_covers() -> None:
+    done = nankeen("verify", "--name", NAME, "--sample", "1", "--seed", "7")
+    assert done.returncode == 0, done.stderr
+    assert "--seed 7 draws it again." in " ".join(done.stdout.split())
+
+
+def test_only_what_named_parties_ask_each_other_is_proven() -> None:
+    status, found = verify("--from", "pod1", "--from", "node2", "--to", "pod2")
+    assert (status, found["holds"]) == (0, True)
+    proven = {(check["rule"], check["relation"]): check["proven"] for check in found["checks"]}
+    assert proven["address", "pod"] == 2
+    assert proven["reach", "pod → pod"] == proven["reach", "node → pod"] == 1
+    assert ("reach", "pod → node") not in proven
 
 
 def test_a_masquerade_makes_it_fail_with_pair_check_and_what_was_seen() -> None:
