@@ -26,20 +26,21 @@ def conduct(lab: Lab, request: Request, *, reverse: bool = False, probe: bool = 
     for _ in range(_ATTEMPTS):
         with observed(lab) as around:
             there = predict(around.world, question(asked, around))
-            answer = back(around.world, there) if reverse else None
-            journeys = [there] if answer is None else [there, answer]
+            answer = back(around.world, there)
+            journeys = [there] if answer is None or not reverse else [there, answer]
             stories = [tell(journey, around) for journey in journeys]
             changed = around.changed()
             if not changed:
-                proofs = [
-                    _evidence(journey, around, answers=journey is answer) if probe else None for journey in journeys
-                ]
+                proofs = [_evidence(journey, answer, around) if probe else None for journey in journeys]
                 return Report(*map(Account, stories, proofs))
     problem = "the tables change faster than they can be read"
     raise KernelError(problem, where=", ".join(changed), remedy="try again when it is quiet", errno=errno.EAGAIN)
 
 
-def _evidence(journey: Journey, around: Surroundings, *, answers: bool) -> Evidence:
+def _evidence(journey: Journey, answer: Journey | None, around: Surroundings) -> Evidence:
+    """Of the way there or of the answer's."""
     states = [around.world.hosts[name].state for name in journey.hosts]
     ports = tunnel_ports(state for state in states if state is not None)
-    return Evidence.of(prove(journey, around.namespaces, ports, answers=answers))
+    if journey is answer:
+        return Evidence.of(prove(journey, around.namespaces, ports, answers=True))
+    return Evidence.of(prove(journey, around.namespaces, ports, answer=answer))

@@ -64,6 +64,8 @@ class Remains:
     """The error (errno(3)) of the sender's kernel; 0 where it took the probe."""
     arrived: bool
     """Whether the probe was seen at every predicted point."""
+    silent: bool = False
+    """Whether the answer of its receiver was predicted not to leave that host."""
 
     def first(self, role: Role) -> Sighting | None:
         return next((each for each in self.heard if each.role is role), None)
@@ -103,7 +105,7 @@ def _delivered(journey: Journey, end: Delivered, remains: Remains) -> Ending:
         return Ending(Outcome.CONFIRMED if confirmed else Outcome.CONTRADICTED, str(error))
     if not remains.arrived:
         return Ending(Outcome.CONTRADICTED, "it did not arrive")
-    if is_answered(journey):
+    if is_answered(journey) and not remains.silent:
         return Ending(Outcome.CONTRADICTED, f"{end.host} takes it in by {end.device} and answers nothing")
     return Ending(Outcome.OPEN, f"{end.host} takes it in by {end.device}; whether a process gets it, no packet tells")
 

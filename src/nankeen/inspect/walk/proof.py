@@ -125,8 +125,10 @@ def _silence(seen: Sequence[Proven]) -> str:
     return f"nothing more is seen of it after it {last.direction.value} {last.host} by {printable(last.device)}"
 
 
-def judged(journey: Journey, sightings: Iterable[Sighting], refused: int = 0) -> Proof:
-    """What the sightings prove. `refused` is the error of the sender's kernel, 0 where it took the probe."""
+def judged(journey: Journey, sightings: Iterable[Sighting], refused: int = 0, *, silent: bool = False) -> Proof:
+    """What the sightings prove. `refused` is the error of the sender's kernel, 0 where it took the probe; `silent`,
+    whether no answer is predicted to leave the receiver.
+    """
     ordered = sorted(sightings, key=_time)
     left: dict[tuple[str, str, Direction], deque[Sighting]] = defaultdict(deque)
     for each in ordered:
@@ -136,7 +138,7 @@ def judged(journey: Journey, sightings: Iterable[Sighting], refused: int = 0) ->
     elsewhere = tuple(sorted((each for found in left.values() for each in found), key=_time))
     heard = tuple(_first_said(each for each in ordered if each.role is not Role.PROBE))
     arrived = not any(each.verdict is Verdict.NOT_SEEN for each in proven)
-    ended = ending(journey, Remains(elsewhere, heard, refused, arrived))
+    ended = ending(journey, Remains(elsewhere, heard, refused, arrived, silent))
     return Proof(journey, proven, ended, elsewhere, heard, refused)
 
 

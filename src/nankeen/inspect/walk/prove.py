@@ -14,7 +14,7 @@ from functools import partial
 from nankeen.forwarding import Delivered, Direction, Dropped
 from nankeen.inspect.walk.ending import Outcome
 from nankeen.inspect.walk.journey import Journey
-from nankeen.inspect.walk.probe import Sent, sending
+from nankeen.inspect.walk.probe import sending
 from nankeen.inspect.walk.proof import Proof, judged
 from nankeen.inspect.walk.sighting import Role, Sighting, role_of
 from nankeen.inspect.walk.tag import Tag
@@ -41,14 +41,17 @@ def prove(
     ports: TunnelPorts | None = None,
     *,
     answers: bool = False,
+    answer: Journey | None = None,
     patience: float = PATIENCE,
 ) -> Proof:
     """Sends such a packet and says what came of it. `namespaces` has those of the hosts, by name.
 
     `ports` are those of the tunnels (`tunnel_ports`). `answers`: the packet is the answer to an earlier one, and may
-    come from a port that somebody listens at. Raises `KernelError` where it may not be listened or sent, and
-    `InputError` where the port that it comes from is in use.
+    come from a port that somebody listens at. `answer` is the predicted way of the receiver's answer, where that is
+    known: one that does not leave that host is not missed. Raises `KernelError` where it may not be listened or sent,
+    and `InputError` where the port that it comes from is in use.
     """
+    silent = answer is not None and not any(point.host == answer.source for point in answer.points)
     tag = Tag.drawn(journey.question.packet.payload)
     known = TunnelPorts() if ports is None else ports
     home = namespaces.get(journey.source)
@@ -58,8 +61,8 @@ def prove(
     with _listening(on_the_way, tag, known) as ears:
         await_stamps(home)
         with sending(home, journey.question.packet, tag, journey.source, answers=answers) as sent:
-            found = ears.until_quiet(sent.time, partial(_wait, journey, sent, patience))
-    return judged(journey, found, sent.refused)
+            judge = partial(judged, journey, refused=sent.refused, silent=silent)
+            return judge(ears.until_quiet(sent.time, lambda found: _patience(judge(found), patience)))
 
 
 def tunnel_ports(states: Iterable[State]) -> TunnelPorts:
@@ -71,14 +74,13 @@ def tunnel_ports(states: Iterable[State]) -> TunnelPorts:
     return TunnelPorts(frozenset(vxlan) or usual.vxlan, frozenset(udp) or usual.udp)
 
 
-def _wait(journey: Journey, sent: Sent, patience: float, found: list[Sighting]) -> float:
+def _patience(proof: Proof, longest: float) -> float:
     """Seconds for which to wait for more than was found, from what was seen last on."""
-    proof = judged(journey, found, sent.refused)
     if proof.refused:
         return 0.0
     if proof.first is not None or proof.ending.outcome is Outcome.CONTRADICTED:
-        return patience
-    match journey.end:
+        return longest
+    match proof.journey.end:
         case Delivered():
             return 0.0 if proof.ending.outcome is Outcome.CONFIRMED else _GRACE
         case Dropped():

@@ -51,8 +51,10 @@ class Stage:
         text = inside(*PODS[host], family) if host in PODS else underlay(int(host[-1]), family)
         return ip_address(text)
 
-    def prove(self, journey: Journey, *, patience: float = PATIENT, answers: bool = False) -> Proof:
-        return prove(journey, self.scene.nets, answers=answers, patience=patience)
+    def prove(
+        self, journey: Journey, *, patience: float = PATIENT, answers: bool = False, answer: Journey | None = None
+    ) -> Proof:
+        return prove(journey, self.scene.nets, answers=answers, answer=answer, patience=patience)
 
     @contextmanager
     def damaged(self, host: str, do: str, undo: str) -> Iterator[None]:
@@ -306,6 +308,23 @@ def test_a_filter_in_the_receiver_is_found_by_its_silence(any_stage: Stage) -> N
         proof = any_stage.prove(journey, patience=0.5)
     assert (proof.holds, proof.first, verdicts(proof)) == (False, None, {Verdict.SEEN})
     assert proof.instead == "pod2 takes it in by eth0 and answers nothing"
+
+
+def test_a_receiver_that_cannot_answer_is_not_expected_to(stage: Stage) -> None:
+    there = underlay(2, Family.IPV4)
+    with stage.damaged(
+        "node2",
+        f"route add blackhole {inside(*POD1, Family.IPV4)}",
+        f"route del blackhole {inside(*POD1, Family.IPV4)}",
+    ):
+        journey = stage.predict(there)
+        answer = back(stage.scene.survey(), journey)
+        proof = stage.prove(journey, answer=answer)
+        missed = stage.prove(journey, patience=0.5)
+    assert answer is not None
+    assert isinstance(answer.end, Dropped)
+    assert (proof.holds, proof.ending.outcome) == (True, Outcome.OPEN)
+    assert not missed.holds
 
 
 @FAMILIES
