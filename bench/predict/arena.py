@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from bench.cluster import need_root
+from bench.predict.packets import PORT
 from bench.process import NK, run
 from nankeen.forwarding import Host, World
 from nankeen.kernel import sysctl
@@ -33,6 +34,8 @@ _QUIET = {
     "net/ipv4/icmp_ratemask": "0", "net/ipv6/icmp/ratelimit": "0", "net/ipv4/icmp_echo_ignore_broadcasts": "1",
 }  # fmt: skip
 """Errors are not rationed: every one is looked for."""
+_PUBLISHED = (f"--publish={PORT}:{PORT}/udp", f"--publish={PORT}:{PORT + 1}")
+"""All datagrams and segments that are sent to the node, for its pod."""
 _TUNNEL = "run/nankeen/tunnel.sock"
 """Where a node's data path is asked."""
 _PATIENCE = 2.0
@@ -54,12 +57,15 @@ class Arena:
     families: tuple[int, ...] = (4, 6)
     nodes: int = 3
     mtu: int | None = None
-    """Of one node's cable, in bytes."""
+    """Of the cable between the last switch and the router, in bytes."""
+    publishes: bool = False
+    """Whether a pod on node1 is reached by ports of that node."""
 
     @property
     def name(self) -> str:
         backend = self.backend["Type"] + ("+DirectRouting" if self.backend.get("DirectRouting") else "")
-        return f"{self.topology}/{backend}/{'+'.join(f'IPv{version}' for version in self.families)}"
+        families = "+".join(f"IPv{version}" for version in self.families)
+        return f"{self.topology}/{backend}/{families}{'/host-ports' if self.publishes else ''}"
 
     def document(self) -> dict[str, Any]:
         """The lab's file."""
@@ -87,6 +93,8 @@ ARENAS = (
     Arena("two-switches", {"Type": "udp"}, mtu=1400),
     Arena("one-switch", _VXLAN, (4,), nodes=5),
     Arena("two-switches", _DIRECT, (6,), mtu=1400),
+    Arena("one-switch", _VXLAN, publishes=True),
+    Arena("two-switches", {"Type": "udp"}, publishes=True),
 )
 
 
@@ -144,6 +152,8 @@ def ring(arena: Arena) -> Iterator[Ring]:
         file.write_text(yaml.safe_dump(arena.document()))
         run((NK, "lab", "up", str(file), "--name", name))
         stack.callback(run, (NK, "lab", "down", "--name", name))
+        if arena.publishes:
+            run((NK, "lab", "pod", "add", "--name", name, "--node", "node1", *_PUBLISHED))
         lab = find_lab(name)
         opened = {member.name: stack.enter_context(Namespace.open(member.namespaces.network)) for member in lab.members}
         _stop_agents(lab)

@@ -44,11 +44,13 @@ def send(run: Run, job: Job) -> Outcome:
         return Dropped(job.host.name, decision.device, Cause.NO_SOURCE, "the host has no address to send from")
     packet = job.packet if given is not None else job.packet.with_ip(replace(header, source=source))
     job.note(Consulted.LOCAL if decision.is_local else Consulted.ROUTE, decision.shown, packet, decision.device)
-    if is_broadcast(header.destination, decision):
-        job.is_broadcast = True
-        return job.at(Stage.OUTPUT, decision.device)
-    job.nexthop = decision.gateway
-    return job.at(Stage.OUTPUT, "lo" if decision.is_local else decision.device)
+    job.is_broadcast = is_broadcast(header.destination, decision)
+    job.nexthop = None if job.is_broadcast else decision.gateway
+    job.at(Stage.OUTPUT, "lo" if decision.is_local and not job.is_broadcast else decision.device)
+    mtu = tables.links[job.device].mtu if job.device in tables.links else None
+    if header.dont_fragment and mtu and job.packet.exceeds(mtu):
+        return _too_big(job, mtu)  # the socket says so, before any filter is asked
+    return job
 
 
 def output(run: Run, job: Job) -> Outcome:

@@ -137,6 +137,8 @@ def _neighbour_discovery(run: Run, job: Job, sender: HardwareAddress) -> Outcome
         return _heard(run, job, said.target, sender)
     link = tables.links[device]
     if not _has(tables, device, said.target) or link.address is None:
+        if any(tables.settings.get(f"net/ipv6/conf/{name}/proxy_ndp", "0") != "0" for name in ("all", device)):
+            raise Unpredictable(f"{job.host.name} may answer in another's place: proxy_ndp is set for {device}")
         return _silent(job, f"{job.host.name} does not have {said.target} at {device}")
     run.heard[job.host.name, device, header.source] = sender
     job.packet = Packet((

@@ -141,7 +141,7 @@ _DEVICE_SETTINGS = {
         "forwarding", "rp_filter", "accept_local", "route_localnet", "arp_ignore", "arp_filter", "proxy_arp",
         "ignore_routes_with_linkdown",
     ),
-    6: ("forwarding", "disable_ipv6", "ignore_routes_with_linkdown"),
+    6: ("forwarding", "disable_ipv6", "proxy_ndp", "ignore_routes_with_linkdown"),
 }  # fmt: skip
 _HOST_SETTINGS = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
 
