@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 
+from nankeen.forwarding.resolve import Answer
 from nankeen.inspect.walk.account import Account, Evidence, Report
 from nankeen.inspect.walk.journey import Journey, back, predict
-from nankeen.inspect.walk.prove import prove, tunnel_ports
+from nankeen.inspect.walk.prove import PATIENCE, prove, tunnel_ports
 from nankeen.inspect.walk.request import Request, question
 from nankeen.inspect.walk.story import tell
 from nankeen.inspect.walk.surroundings import Surroundings, observed
@@ -14,6 +15,9 @@ from nankeen.lab import Lab
 from nankeen.model.errors import KernelError
 
 _ATTEMPTS = 5
+_ASKED_AGAIN = 1.2
+"""Seconds within which a host that looks for a neighbour asks again: it may have been asking for a while (RFC 4861 §10,
+RETRANS_TIMER; retrans_time_ms of arp(7))."""
 
 
 def conduct(lab: Lab, request: Request, *, reverse: bool = False, probe: bool = True) -> Report:
@@ -41,6 +45,8 @@ def _evidence(journey: Journey, answer: Journey | None, around: Surroundings) ->
     """Of the way there or of the answer's."""
     states = [around.world.hosts[name].state for name in journey.hosts]
     ports = tunnel_ports(state for state in states if state is not None)
+    asks = any(isinstance(hop.entry, Answer) for hop in journey.walk.hops)
+    patience = _ASKED_AGAIN if asks else PATIENCE
     if journey is answer:
-        return Evidence.of(prove(journey, around.namespaces, ports, answers=True))
-    return Evidence.of(prove(journey, around.namespaces, ports, answer=answer))
+        return Evidence.of(prove(journey, around.namespaces, ports, answers=True, patience=patience))
+    return Evidence.of(prove(journey, around.namespaces, ports, answer=answer, patience=patience))
