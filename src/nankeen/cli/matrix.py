@@ -73,7 +73,9 @@ def _full(matrix: Matrix, family: Family) -> Iterator[Text]:
     for source, name in zip(matrix.names, names, strict=True):
         cells = [matrix.cells.get((family, source, destination)) for destination in matrix.names]
         yield Text.assemble((f"  {name}".ljust(head), "bold"), *_line(map(_first, cells), cells, width))
-        yield Text.assemble(" " * head, *_line(map(_second, cells), cells, width))
+        second = Text.assemble(" " * head, *_line(map(_second, cells), cells, width))
+        second.rstrip()
+        yield second
 
 
 def _line(texts: Iterable[str], cells: Iterable[Cell | None], width: int) -> Iterator[tuple[str, str]]:

@@ -126,7 +126,7 @@ class Blocks:
         self._out.file.flush()
 
     def end(self, summary: Summary) -> None:
-        self._out.print(_last_words(summary))
+        self._out.print(_last_words(summary), soft_wrap=True)
         self._out.file.flush()
 
 
