@@ -44,6 +44,11 @@ def names(packet: Packet) -> tuple[str, ...]:
     return tuple(row.name for row in rows(packet))
 
 
+def lifetime(header: Ip) -> str:
+    """What the version calls how far a packet may still go (RFC 791, RFC 8200)."""
+    return "ttl" if header.version == 4 else "hop limit"
+
+
 def overhead(before: Packet, after: Packet) -> int:
     """Bytes that a packet has more than before."""
     return after.size - before.size
@@ -73,7 +78,7 @@ def _says(header: Header, version: int) -> str:
         case Ethernet(source, destination):
             return f"{source} → {destination}"
         case Ip():
-            return str(header).partition(" ")[2]
+            return str(header).partition(" ")[2].replace(" ttl ", f" {lifetime(header)} ")
         case Udp(0, port):
             return f"destination port {port}"
         case Icmp():

@@ -14,7 +14,7 @@ _LESSONS = {
         "node's lease appeared, and the route says by which device the subnet is reached."
     ),
     Part.VXLAN: (
-        "flannel.1 is a VTEP, an end of a VXLAN tunnel (RFC 7348). All VTEPs are as if on one Ethernet, so the next "
+        "The device is a VTEP, an end of a VXLAN tunnel (RFC 7348). All VTEPs are as if on one Ethernet, so the next "
         "hop has a hardware address there. Nobody asks for it by ARP: the agent writes a permanent neighbour entry."
     ),
     Part.SECOND: (

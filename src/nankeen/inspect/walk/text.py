@@ -15,7 +15,7 @@ from nankeen.forwarding.packet import Ethernet, Ip
 from nankeen.inspect.walk.account import Account, Evidence
 from nankeen.inspect.walk.decision import Decision
 from nankeen.inspect.walk.ending import Outcome
-from nankeen.inspect.walk.headers import Row, names, rows
+from nankeen.inspect.walk.headers import Row, lifetime, names, rows
 from nankeen.inspect.walk.lesson import lesson
 from nankeen.inspect.walk.proof import Proven, Verdict
 from nankeen.inspect.walk.story import Step, Story
@@ -23,7 +23,7 @@ from nankeen.model.printable import printable
 
 NARROWEST = 40
 _BOX = 66
-"""Width of a drawn packet, in columns."""
+"""Width of a drawn packet at least, in columns."""
 _COMMAND = 33
 """Width of the column of commands at most."""
 _GAP = "   "
@@ -79,7 +79,7 @@ def heading(story: Story) -> str:
     what = " ".join(map(str, carried)) or "IP"
     flags = ", DF" if header.dont_fragment and header.version == 4 else ""
     ends = _end(story.source, str(header.source)), _end(story.destination, str(header.destination))
-    return printable(f"{' → '.join(ends)}: {what}, {story.packet.size} bytes, ttl {header.ttl}{flags}")
+    return printable(f"{' → '.join(ends)}: {what}, {story.packet.size} bytes, {lifetime(header)} {header.ttl}{flags}")
 
 
 def _end(name: str, address: str) -> str:
@@ -129,16 +129,19 @@ def _packet(step: Step, width: int) -> Iterator[Line]:
     yield from _wrapped(f"packet: {' | '.join(before)}  →  {' | '.join(after)}", width, Tone.PACKET)
     wraps = len(after) > len(before) + 1 or (len(after) == len(before) + 1 and step.part.name == "VXLAN")
     if wraps and width >= _BOX:
-        for line in drawn(step.after):
+        for line in drawn(step.after, width):
             yield (Piece(line, Tone.PACKET),)
 
 
-def drawn(packet: Packet) -> list[str]:
-    """The packet as boxes: what is wrapped in one, and what is around it in another."""
+def drawn(packet: Packet, width: int = _BOX) -> list[str]:
+    """The packet as boxes, at most that wide: what is wrapped in one, and what is around it in another."""
     cut = _wrapped_from(packet)
-    shown = rows(packet)
-    inner = _box([*map(_row, shown[cut:]), f"payload  {packet.payload:>3} bytes"], _BOX - (4 if cut else 0))
-    return _box([*map(_row, shown[:cut]), *inner], _BOX) if cut else inner
+    shown = [*map(_row, rows(packet)), f"payload  {packet.payload:>3} bytes"]
+    outer, inner = shown[:cut], shown[cut:]
+    edges = 8 if cut else 4
+    room = min(max(_BOX - edges, *map(len, inner)), width - edges)
+    box = _box(inner, room + 4)
+    return _box([*outer, *box], room + 8) if cut else box
 
 
 def _wrapped_from(packet: Packet) -> int:
@@ -155,7 +158,8 @@ def _row(row: Row) -> str:
 
 
 def _box(content: Sequence[str], width: int) -> list[str]:
-    inside = [f"│ {line[: width - 4]:<{width - 4}} │" for line in content]
+    room = width - 4
+    inside = [f"│ {line if len(line) <= room else f'{line[: room - 1]}…':<{room}} │" for line in content]
     return [f"┌{'─' * (width - 2)}┐", *inside, f"└{'─' * (width - 2)}┘"]
 
 

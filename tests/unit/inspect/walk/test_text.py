@@ -73,6 +73,15 @@ def test_a_packet_in_a_packet_is_a_box_in_a_box() -> None:
     ]
 
 
+def test_a_box_grows_with_its_addresses_and_says_where_they_are_cut() -> None:
+    there = surroundings(6)
+    wrapped = tell(predict(there.world, question(Request("pod1", "pod2"), there)), there).steps[3].after
+    row = "IPv6      40 bytes  fd44:0:0:1::5 → fd44:0:0:2::5 hop limit 63"
+    assert f"│ │ {row} │ │" in drawn(wrapped, 100)
+    assert f"│ │ {row[:57]}… │ │" in drawn(wrapped, 66)
+    assert {len(line) for line in drawn(wrapped, 66)} == {66}
+
+
 def test_a_table_without_a_line_says_so_and_what_to_do() -> None:
     text = shown(Account(story(broken=True)), 200)
     assert "│     $ bridge fdb show dev flannel.1  (no such line)" in text
