@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import nankeen
 from nankeen.forwarding import Delivered, Direction, Packet
 from nankeen.forwarding.packet import Header, Icmp, IcmpKind, Ip, Tcp, Udp
 from nankeen.inspect.walk.journey import Journey, Question, back, predict
@@ -22,6 +27,8 @@ from nankeen.lab import find_lab
 from nankeen.model.address import Family, IPAddress
 from tests.lab.standing import Standing, pair, standing
 
+ORDINARY = 61236
+"""A user ID that nobody has."""
 PATIENT = 5.0
 """Seconds that only a failure takes."""
 PING = Icmp(IcmpKind.ECHO_REQUEST, 7)
@@ -95,6 +102,29 @@ def test_the_probe_is_seen_in_the_tunnel_and_at_the_switch(vxlan: Standing) -> N
     assert hosts(proof) == ["pod1", "node1", "sw1", "node2", "pod2"]
     outer = [each for each in proof.proven if each.point.host == "sw1"]
     assert all("VXLAN 1" in str(each.seen) for each in outer)
+
+
+def test_a_user_without_privileges_proves_the_ways_of_a_lab_of_his_own() -> None:
+    name = f"proof-{os.getpid()}"
+    try:
+        as_user("lab", "up", "--name", name, "--nodes", "2", "--pods", "2")
+        told = json.loads(as_user("walk", "--name", name, "pod1", "pod2", "--proto", "tcp", "--reverse", "--json"))
+    finally:
+        as_user("lab", "down", "--name", name)
+    assert told["holds"] is True
+    verdicts = [point["verdict"] for way in ("there", "back") for point in told[way]["proof"]["points"]]
+    assert verdicts == ["seen as predicted"] * 24
+
+
+def as_user(*words: str) -> str:
+    """What a command prints for somebody who is not root; it must succeed."""
+    away = ["setpriv", f"--reuid={ORDINARY}", f"--regid={ORDINARY}", "--clear-groups"] if os.geteuid() == 0 else []
+    source = str(Path(nankeen.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": source, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    command = [*away, sys.executable, "-m", "nankeen", *words]
+    done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_what_somebody_breaks_after_the_prediction_is_named(vxlan: Standing) -> None:

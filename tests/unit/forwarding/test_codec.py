@@ -14,6 +14,7 @@ from nankeen.model import packet as wire
 from nankeen.model.address import Family, HardwareAddress, IPAddress
 from nankeen.model.errors import InputError
 from nankeen.model.packet import LinkType, dissect, encode
+from tests.unit.model.packet.strategies import frames
 
 ONE, OTHER = HardwareAddress(b"\2\0\0\0\0\1"), HardwareAddress(b"\2\0\0\0\0\2")
 FOUR = IPv4Address("10.244.1.5"), IPv4Address("10.244.2.5")
@@ -89,6 +90,15 @@ def test_arp_is_read(operation: wire.ArpOperation) -> None:
 def test_what_forwarding_has_no_header_for_is_payload() -> None:
     tagged = encode([wire.Ethernet(OTHER, ONE, wire.ETHERTYPE_IPV4)])[:-2] + bytes.fromhex("8100 0001 88b5") + b"abc"
     assert codec.captured(dissect(tagged)) == Packet((Ethernet(ONE, OTHER),), 4 + 3)
+
+
+@given(st.one_of(frames().map(encode), st.binary(max_size=200)), st.sampled_from(list(LinkType)))
+def test_whatever_is_captured_keeps_its_length(data: bytes, link: LinkType) -> None:
+    found = dissect(data, link)
+    octets = sum(len(encode([header])) for header in found.headers) + len(found.payload)
+    packet = codec.captured(found)
+    if not any(isinstance(header, Sctp) or (isinstance(header, Ip) and header.fragment) for header in packet.headers):
+        assert packet.size == octets
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,10 @@ from nankeen.model.packet.icmp import IcmpType, Icmpv6Type
 
 _NONCE = 16
 """Octets at the beginning of the payload; as many of them as it has."""
+_NO_TUNNEL = 0x07
+"""Bits of the payload's first octet. That is no version of IP and has not VXLAN's I flag: whatever port the probe is sent
+to, it is nobody's tunnel.
+"""
 _FLOW_LABEL = 0xF_FFFF
 _KEPT = 1 << 18
 _NEXT_HEADER = 6
@@ -65,7 +69,8 @@ class Tag:
     def drawn(cls, payload: int) -> Tag:
         """One that nobody else has."""
         number = secrets.randbelow(16) << 16 | 1 + secrets.randbelow(0xFFFF)
-        return cls(number, secrets.token_bytes(_NONCE), payload)
+        nonce = secrets.token_bytes(_NONCE)
+        return cls(number, bytes([nonce[0] & _NO_TUNNEL, *nonce[1:]]), payload)
 
     @property
     def identification(self) -> int:

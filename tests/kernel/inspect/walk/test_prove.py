@@ -23,6 +23,7 @@ from nankeen.inspect.walk.sighting import Role
 from nankeen.kernel.namespace import entered
 from nankeen.model.address import Family, IPAddress
 from nankeen.model.errors import InputError
+from tests.kernel.forwarding.damages import Damage, damages
 from tests.kernel.forwarding.scene import PODS, Scene, Sent, inside, scene, underlay, vtep
 
 PATIENT = 5.0
@@ -31,6 +32,8 @@ PING = Icmp(IcmpKind.ECHO_REQUEST, 7)
 HEADERS: list[Header] = [PING, Udp(41001, 7777), Tcp(41001, 7777), Sctp(41001, 7777)]
 POD1, POD2, POD3 = (PODS[pod] for pod in ("pod1", "pod2", "pod3"))
 FAMILIES = pytest.mark.parametrize("family", list(Family), ids=str)
+
+SOME_DAMAGES = [damage for damage in damages() if damage.only in ("", "vxlan")][::17]
 
 
 @dataclass
@@ -350,6 +353,22 @@ def test_a_question_that_nobody_answers_is_evidence(stage: Stage) -> None:
     assert [str(each) for each in predicted.heard if each.role is Role.QUESTION and each.host == "node1"] == [
         proof.instead
     ]
+
+
+@pytest.mark.parametrize("damage", SOME_DAMAGES, ids=str)
+def test_what_is_predicted_of_a_damaged_network_is_proven(stage: Stage, damage: Damage) -> None:
+    """There are no false alarms."""
+    stage.scene.run(damage.host, damage.do)
+    try:
+        proofs = [
+            stage.prove(stage.predict(inside(*POD2, family), header, payload=payload), patience=1.0)
+            for family in Family
+            for header, payload in ((Icmp(IcmpKind.ECHO_REQUEST, 8), 56), (Udp(41020, 7777), 1380))
+        ]
+    finally:
+        stage.scene.run(damage.host, *damage.undo)
+        stage.scene.forget()
+    assert [f"{proof.journey.end}: {proof.instead}" for proof in proofs if not proof.holds] == []
 
 
 def test_a_flood_of_others_does_not_confuse_it(any_stage: Stage) -> None:

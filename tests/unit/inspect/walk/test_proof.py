@@ -9,6 +9,8 @@ from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nankeen.forwarding import Answered, Delivered, Direction, Dropped, Packet, echo_request
 from nankeen.forwarding.packet import Ethernet, Header, Icmp, IcmpKind, Ip, Tcp, Udp, VxlanHeader, WireguardHeader
@@ -106,6 +108,19 @@ def test_the_first_point_without_the_packet_is_named_with_the_decisions_before_i
     assert verdicts(proof) == [Verdict.SEEN] * 3 + [Verdict.NOT_SEEN] * 7
     assert [hop.line.split()[0] for hop in proof.decisions] == ["10.244.2.0/24", "10.244.2.0"]
     assert proof.instead == "nothing more is seen of it after it enters node1 by cni0"
+
+
+@given(st.sets(st.integers(0, 9)), st.permutations(range(10)))
+def test_the_first_difference_is_the_first_point_that_was_missed(missed: set[int], order: list[int]) -> None:
+    """In whatever order sightings come."""
+    predicted = journey()
+    sightings = faultless(predicted, TAG)
+    proof = judged(predicted, [sightings[place] for place in order if place not in missed])
+    expected = [Verdict.NOT_SEEN if place in missed else Verdict.SEEN for place in range(10)]
+    assert verdicts(proof) == expected
+    assert proof.first == (proof.proven[min(missed)] if missed else None)
+    assert not proof.holds
+    assert proof.instead
 
 
 def test_nothing_at_all_is_told() -> None:

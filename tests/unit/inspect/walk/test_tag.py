@@ -76,6 +76,16 @@ def test_a_probe_is_known_alone_and_in_tunnels_and_no_other_is(version: int, hea
     assert (is_kept(tag, data, LinkType.IP), role(tag, data, LinkType.IP)) == (True, Role.PROBE)
 
 
+@pytest.mark.parametrize("port", [8472, 8285])
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_probe_to_a_tunnels_port_is_taken_for_no_tunnel(version: int, port: int) -> None:
+    for _ in range(50):
+        tag = Tag.drawn(56)
+        data = probe(version, Udp(41000, port), 56, tag)
+        assert role(tag, framed(data)) is Role.PROBE
+        assert role(tag, framed(_error(version, data))) is Role.ERROR
+
+
 def test_a_packet_that_has_the_number_by_chance_is_another() -> None:
     tag = Tag.drawn(56)
     twin = replace(tag, nonce=bytes(16))
