@@ -132,6 +132,7 @@ def test_what_somebody_breaks_after_the_prediction_is_named(vxlan: Standing) -> 
     with observed(find_lab(vxlan.lab.name)) as around:
         journey = ask(around, "pod1", "pod2", Family.IPV4)
         ports = [point.device for point in journey.points if point.host == "sw1"]
+        assert put_to_the_test(around, journey).holds  # and the nodes know each other's hardware addresses
         isolate(vxlan, ports, "on")
         try:
             proof = put_to_the_test(around, journey, patience=0.5)

@@ -40,8 +40,8 @@ from nankeen.model.packet.icmp import IcmpType, Icmpv6Type
 _NONCE = 16
 """Octets at the beginning of the payload; as many of them as it has."""
 _NO_TUNNEL = 0x07
-"""Bits of the payload's first octet. That is no version of IP and has not VXLAN's I flag: whatever port the probe is sent
-to, it is nobody's tunnel.
+"""Bits of the payload's first octet. That is no version of IP and has not VXLAN's I flag: whatever port the probe is
+sent to, it is nobody's tunnel.
 """
 _FLOW_LABEL = 0xF_FFFF
 _KEPT = 1 << 18
