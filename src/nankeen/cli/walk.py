@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
-from pathlib import Path
 
 import click
 
+from nankeen.cli.outfile import OutFile
 from nankeen.cli.output import json_option, print_json
 from nankeen.inspect.inside import inside
 from nankeen.inspect.walk.account import Report
@@ -18,7 +18,6 @@ from nankeen.inspect.walk.text import Line, Tone, lines
 from nankeen.lab import find_lab
 from nankeen.model.address import Family
 from nankeen.model.errors import InputError
-from nankeen.model.printable import printable
 
 _STYLES: dict[Tone, dict[str, object]] = {
     Tone.PLAIN: {},
@@ -94,12 +93,11 @@ def walk(
     )
     if svg == STANDARD_OUTPUT and as_json:
         raise InputError("one thing at a time fits on standard output", where="--svg - --json", remedy="name a file")
+    file = OutFile(svg) if svg not in (None, STANDARD_OUTPUT) else None
     lab = find_lab(name)
     report = inside(lab, lambda: conduct(lab, request, reverse=reverse, probe=not no_probe))
     if svg is not None:
-        from nankeen.inspect.walk.picture import picture
-
-        _write(svg, picture(report))
+        _draw(report, file)
     if as_json:
         print_json({"lab": lab.name, **document(report, explain=explain)})
     elif svg != STANDARD_OUTPUT:
@@ -130,13 +128,11 @@ def _width() -> int:
     return min(shutil.get_terminal_size((_UNKNOWN_WIDTH, 0)).columns, _WIDEST)
 
 
-def _write(file: str, text: str) -> None:
-    """Raises `InputError` where the file cannot be written."""
-    if file == STANDARD_OUTPUT:
-        click.echo(text, nl=False)
-        return
-    try:
-        Path(file).write_text(text, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(f"the picture cannot be written: {reason}", where=printable(file)) from error
+def _draw(report: Report, file: OutFile | None) -> None:
+    """A picture, in a file or (None) on standard output. Raises `InputError` where it cannot be written."""
+    from nankeen.inspect.walk.picture import picture
+
+    if file is None:
+        click.echo(picture(report), nl=False)
+    else:
+        file.write(picture(report).encode())

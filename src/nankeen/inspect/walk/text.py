@@ -202,7 +202,8 @@ def _verdict(story: Story, evidence: Evidence | None) -> str:
     if not evidence.holds:
         return f"Predicted: {story.end}. The probe did otherwise."
     how = {Outcome.CONFIRMED: "and so it was", Outcome.OPEN: "which no packet contradicts"}[evidence.outcome]
-    return f"{said}, {how}: {evidence.ending}. The probe was seen at {evidence.seen} of {len(story.points)} points."
+    seen = f" The probe was seen at {evidence.seen} of {len(story.points)} points." if story.points else ""
+    return f"{said}, {how}: {evidence.ending}.{seen}"
 
 
 def _disproof(story: Story, evidence: Evidence | None, width: int) -> Iterator[Line]:
