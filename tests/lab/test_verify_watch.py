@@ -14,7 +14,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,6 +180,47 @@ def test_ctrl_c_ends_it_with_a_summary_and_its_verdict(owner: Owner) -> None:
     held = "The pod network model held in every round: " in out
     assert held or "The pod network model did not hold in every round: " in out
     assert (process.returncode, err) == (0 if held else 1, "")
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)], ids=["text", "json"])
+def test_where_nobody_reads_it_any_more_it_ends_without_a_word(owner: Owner, words: tuple[str, ...]) -> None:
+    with owner.start("verify", "--name", owner.lab, "--watch", "0.1", *words) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            process.stdout.close()
+            process.wait(timeout=60)
+            assert process.stderr is not None
+            assert process.stderr.read() == ""
+        finally:
+            process.kill()
+
+
+def test_a_directory_that_goes_away_ends_it_with_an_error(owner: Owner) -> None:
+    directory = Path(f"/tmp/{owner.lab}.away")  # noqa: S108  (the lab's owner has to reach it)
+    directory.mkdir()
+    directory.chmod(0o777)
+    file = directory / "nankeen.prom"
+    with owner.watching("--metrics", str(file)) as watching:
+        watching.until(lambda found: found["round"] >= 2)
+        directory.rename(f"{directory}.moved")
+        file = Path(f"{directory}.moved") / file.name
+        watching.until(lambda found: found["round"] >= 4)  # it is held open, and still written
+        assert file.exists()
+        file.parent.rename(directory)
+        _remove(directory)
+        _, err = watching.process.communicate(timeout=60)
+    assert watching.process.returncode == 1
+    assert err == f"nankeen: {directory / file.name}: cannot be written: no such file or directory\n"
+
+
+def _remove(directory: Path) -> None:
+    """While somebody writes in it."""
+    while directory.exists():
+        for path in directory.iterdir():
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            directory.rmdir()
 
 
 def test_at_a_terminal_it_is_redrawn_in_place(owner: Owner) -> None:

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from nankeen.cni import wholefile
-from nankeen.model.errors import InputError
+from nankeen.model.errors import InputError, KernelError
 from nankeen.model.printable import printable
 
 
@@ -20,14 +20,15 @@ class OutFile:
         self._descriptor, self._name = self._open(path)
 
     def write(self, content: bytes) -> None:
-        """Puts that in its place. Raises `InputError`."""
+        """Puts that in its place. Raises `KernelError`: it could be written at the beginning."""
         try:
             if self._name is None:
                 _write_all(self._descriptor, content)
             else:
                 wholefile.put(Path(f"/proc/self/fd/{self._descriptor}", self._name), content, 0o644)
         except OSError as error:
-            raise self._refusal(error.strerror or str(error)) from error
+            reason = error.strerror or str(error)
+            raise KernelError(_problem(reason), where=self._shown, errno=error.errno or 0) from error
 
     def _open(self, path: str) -> tuple[int, str | None]:
         """A directory and the file's name in it, or a descriptor of what is no regular file: a pipe, a terminal."""
@@ -48,7 +49,11 @@ class OutFile:
         return directory, found.name
 
     def _refusal(self, reason: str) -> InputError:
-        return InputError(f"cannot be written: {reason[:1].lower()}{reason[1:]}", where=self._shown)
+        return InputError(_problem(reason), where=self._shown)
+
+
+def _problem(reason: str) -> str:
+    return f"cannot be written: {reason[:1].lower()}{reason[1:]}"
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -120,14 +120,17 @@ class Blocks:
 
     def tell(self, found: Round, history: History) -> None:
         matrix: RenderableType = drawn(history, self._grouping, self._out.width)
-        self._out.print(
-            _title(found, history), matrix, *_below(found, history.troubles()), "", sep="\n", soft_wrap=True
-        )
-        self._out.file.flush()
+        self._say(_title(found, history), matrix, *_below(found, history.troubles()), "")
 
     def end(self, summary: Summary) -> None:
-        self._out.print(_last_words(summary), soft_wrap=True)
-        self._out.file.flush()
+        self._say(_last_words(summary))
+
+    def _say(self, *lines: RenderableType) -> None:
+        """Not printed by the console, which would end the program where nobody reads it any more."""
+        with self._out.capture() as captured:
+            self._out.print(*lines, sep="\n", soft_wrap=True)
+        sys.stdout.write(captured.get())
+        sys.stdout.flush()
 
 
 class Lines:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nankeen.cli.outfile import OutFile
-from nankeen.model.errors import InputError
+from nankeen.model.errors import InputError, KernelError
 
 
 def test_a_file_appears_whole_and_nothing_beside_it(tmp_path: Path) -> None:
@@ -74,5 +74,5 @@ def test_a_directory_that_went_away_is_told(tmp_path: Path) -> None:
     directory.mkdir()
     file = OutFile(str(directory / "file"))
     directory.rmdir()
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(KernelError, match="cannot be written"):
         file.write(b"text")
