@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from hashlib import sha512
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from nankeen.cni.server import SOCKET
 from nankeen.model import subnetenv
 from nankeen.model.address import IPNetwork
 from nankeen.model.errors import InputError
+from nankeen.pods.bandwidth import ifb_name
 from nankeen.tunnel import control
 
 _CONFLISTS = ("10-flannel.conflist", install.CONFLIST)
@@ -127,11 +127,6 @@ def find(places: Places) -> Traces:
             ifb_name(network, container) for _, network, container in results if network not in search.names
         ),
     )
-
-
-def ifb_name(network: str, container: str) -> str:
-    """What the bandwidth plugin calls the IFB device of a pod: `bwp` and the beginning of a hash, 15 characters."""
-    return f"bwp{sha512(f'{network}{container}'.encode()).hexdigest()[:12]}"
 
 
 def network_of(text: str) -> str | None:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nankeen.cni.bandwidth import NO_LIMITS, parse_bandwidth
 from nankeen.cni.error import CniError, Code
 from nankeen.cni.portmappings import parse_port_mappings
 from nankeen.cni.previous import parse_dns, parse_route
@@ -21,6 +22,7 @@ from nankeen.model.address import HardwareAddress, IPAddress, parse_address
 from nankeen.model.errors import InputError
 from nankeen.model.gojson import JSON, Fields, parse_value
 from nankeen.model.hostport import PortMapping
+from nankeen.model.shaping import Shaping
 
 MAX_INPUT = 1 << 20
 """Longest network configuration on standard input, in bytes."""
@@ -101,6 +103,8 @@ class PluginConfig:
     """The same for IP."""
     ports: tuple[PortMapping, ...] = ()
     """Host ports that lead to the pod."""
+    shaping: Shaping = NO_LIMITS
+    """How much the pod may receive and send."""
 
 
 def decode(stdin: bytes) -> dict[str, JSON]:
@@ -162,6 +166,7 @@ def parse_config(fields: Fields, *, default_gateway: bool = True) -> PluginConfi
         raise InputError("cannot set hairpin mode and promiscuous mode at the same time", where=WHERE)
     default = fields.boolean("isDefaultGateway", default=default_gateway)
     given = fields.object("runtimeConfig")
+    _check_given(given)
     wishes = _wishes(fields, given)
     return PluginConfig(
         version=version,
@@ -178,10 +183,34 @@ def parse_config(fields: Fields, *, default_gateway: bool = True) -> PluginConfi
         spoof_check=_flag(fields, "macspoofchk"),
         masquerade=_flag(fields, "ipMasq"),
         ipam=_parse_ipam(fields.object("ipam") or Fields({}, WHERE), given, version),
-        dns=parse_dns(fields),
+        dns=_parse_dns(fields, given),
         hardware_address=wishes[0],
         addresses=wishes[1],
         ports=parse_port_mappings(given),
+        shaping=parse_bandwidth(fields, given),
+    )
+
+
+def _check_given(given: Fields | None) -> None:
+    """Looks at capabilities that come to nothing here: names for other pods, which are DNS's, and what a veth lacks."""
+    if given is None:
+        return
+    strings(given, "aliases")
+    if given.raw("infinibandGUID"):
+        problem = "an Ethernet interface has none"
+        raise CniError(Code.UNSUPPORTED_FIELD, problem, where="runtimeConfig.infinibandGUID", remedy="leave it out")
+
+
+def _parse_dns(fields: Fields, given: Fields | None) -> Dns:
+    """DNS settings: the configuration's, each list replaced by the one that the runtime gives by the capability."""
+    dns, wished = parse_dns(fields), None if given is None else given.object("dns")
+    if wished is None:
+        return dns
+    return Dns(
+        nameservers=strings(wished, "servers") or dns.nameservers,
+        domain=dns.domain,
+        search=strings(wished, "searches") or dns.search,
+        options=strings(wished, "options") or dns.options,
     )
 
 
@@ -222,10 +251,17 @@ def _parse_ipam(fields: Fields, given: Fields | None, version: str) -> Ipam:
         )
     return Ipam(
         ranges=parse_ranges(fields, given, version),
-        routes=tuple(parse_route(item) for item in fields.objects("routes", _MOST_ROUTES)),
+        routes=tuple(_route(item) for item in fields.objects("routes", _MOST_ROUTES)),
         data_directory=parse_path(fields, "dataDir"),
         resolv_conf=parse_path(fields, "resolvConf"),
     )
+
+
+def _route(fields: Fields) -> ResultRoute:
+    for key in ("mtu", "advmss", "scope"):
+        if fields.raw(key):
+            raise CniError(Code.UNSUPPORTED_FIELD, "not supported in a route", where=key, remedy="leave it out")
+    return parse_route(fields)
 
 
 def parse_path(fields: Fields, key: str) -> Path | None:

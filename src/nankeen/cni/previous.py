@@ -33,10 +33,7 @@ def parse_result(fields: Fields, version: str) -> Result:
 
 
 def parse_route(fields: Fields) -> ResultRoute:
-    """A route as results and configurations have it. Raises `CniError` and `InputError`."""
-    for key in ("mtu", "advmss", "scope"):
-        if fields.raw(key):
-            raise CniError(Code.UNSUPPORTED_FIELD, "not supported in a route", where=key, remedy="leave it out")
+    """A route, as far as we make any; what another plugin says of one besides is left out. Raises `InputError`."""
     return ResultRoute(
         destination=network(fields, "dst"),
         gateway=address(fields, "gw"),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from nankeen.cni.chain import TYPES, ChainedConfig, Loopback, parse_chained
 from nankeen.cni.config import (
     MAX_INPUT,
     WHERE,
@@ -84,13 +85,13 @@ class Request:
     """The interface's name inside the pod."""
     namespace: str
     """The path of the pod's network namespace as the runtime sees it; "" where it is gone already."""
-    config: PluginConfig | FlannelConfig
+    config: PluginConfig | FlannelConfig | ChainedConfig
     args: Mapping[str, str]
     """CNI_ARGS: what the orchestrator says about the pod."""
     path: tuple[str, ...] = ()
     """CNI_PATH: directories of plugins."""
     previous: Result | None = None
-    """`prevResult`, for CHECK."""
+    """`prevResult`, for CHECK, and for the ADD of a chain's later member."""
     valid: frozenset[Attachment] = frozenset()
     """What stands, for GC: the rest may go."""
     document: Mapping[str, JSON] = field(default_factory=dict, compare=False, repr=False)
@@ -130,16 +131,17 @@ def parse_request(environment: Mapping[str, str], stdin: bytes) -> Request:
     document = decode(stdin)
     fields = fields_of(document)
     try:
-        config = _config(fields, verb)
+        args = _parse_args(environment.get("CNI_ARGS", ""))
+        config = _config(fields, verb, interface, args)
         return Request(
             verb=verb,
             container=container,
             interface=interface,
             namespace=environment.get("CNI_NETNS", ""),
             config=config,
-            args=_parse_args(environment.get("CNI_ARGS", "")),
+            args=args,
             path=_parse_path(environment.get("CNI_PATH", "")),
-            previous=_previous(fields, config.version) if verb is Verb.CHECK else None,
+            previous=_previous(fields, verb, config),
             valid=_valid(fields) if verb is Verb.GC else frozenset(),
             document=document,
         )
@@ -155,8 +157,16 @@ def requested_version(stdin: bytes) -> str:
         return SUPPORTED[-1]
 
 
-def _config(fields: Fields, verb: Verb) -> PluginConfig | FlannelConfig:
-    config = parse_flannel(fields) if fields.raw("type") == TYPE else parse_config(fields)
+def _config(
+    fields: Fields, verb: Verb, interface: str, args: Mapping[str, str]
+) -> PluginConfig | FlannelConfig | ChainedConfig:
+    """The configuration, by the plugin that its `type` names; ours where it is none that we stand in for."""
+    kind = fields.raw("type")
+    config: PluginConfig | FlannelConfig | ChainedConfig
+    if isinstance(kind, str) and kind in TYPES:
+        config = parse_chained(fields, kind, interface, args.get("MAC", ""))
+    else:
+        config = parse_flannel(fields) if kind == TYPE else parse_config(fields)
     since = _SINCE.get(verb, SUPPORTED[0])
     if not at_least(config.version, since):
         problem = f"config version {config.version} does not allow {verb.value}"
@@ -164,11 +174,17 @@ def _config(fields: Fields, verb: Verb) -> PluginConfig | FlannelConfig:
     return config
 
 
-def _previous(fields: Fields, version: str) -> Result:
+def _previous(fields: Fields, verb: Verb, config: PluginConfig | FlannelConfig | ChainedConfig) -> Result | None:
+    chained = isinstance(config, ChainedConfig)
+    if verb is not Verb.CHECK and not (chained and verb is Verb.ADD):
+        return None
     found = fields.object("prevResult")
-    if found is None:
-        raise CniError(Code.INVALID_CONFIG, "missing prevResult", where=WHERE, remedy="CHECK needs what ADD answered")
-    return parse_result(found, version)
+    if found is not None:
+        return parse_result(found, config.version)
+    if isinstance(config, ChainedConfig) and isinstance(config.member, Loopback):
+        return None  # it stands alone as a rule
+    remedy = "it must come after another plugin" if verb is Verb.ADD else "CHECK needs what ADD answered"
+    raise CniError(Code.INVALID_CONFIG, "missing prevResult", where=WHERE, remedy=remedy)
 
 
 def _valid(fields: Fields) -> frozenset[Attachment]:

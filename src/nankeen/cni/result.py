@@ -73,7 +73,7 @@ class Result:
         """The result object in that version; a field which that version does not have is left out."""
         body: Json = {"cniVersion": version}
         if at_least(version, "0.3.0"):
-            body["interfaces"] = [_interface(item, version) for item in self.interfaces]
+            body["interfaces"] = [render_interface(item, version) for item in self.interfaces]
             body["ips"] = [_address(item, version) for item in self.addresses]
             body["routes"] = [_route(item, version) for item in self.routes]
         else:
@@ -92,7 +92,8 @@ class Result:
         return body
 
 
-def _interface(item: ResultInterface, version: str) -> Json:
+def render_interface(item: ResultInterface, version: str) -> Json:
+    """An element of `interfaces`, as that version has it."""
     body: Json = {"name": item.name}
     if item.address is not None:
         body["mac"] = str(item.address)

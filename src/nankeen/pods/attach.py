@@ -19,6 +19,7 @@ from nankeen.kernel.namespace import Namespace, entered
 from nankeen.kernel.netlink import address, bridge, link, route
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.kernel.observe import observe
+from nankeen.model.address import HardwareAddress
 from nankeen.model.diff import Claim, diff
 from nankeen.model.errors import KernelError
 from nankeen.model.state import Address, Link, Sysctl, Veth
@@ -28,8 +29,9 @@ _GONE = frozenset({errno.ENODEV, errno.ENXIO})
 _DEFAULT_VLAN = 1
 
 
-def attach(wanted: PodInterface, pod: Namespace) -> None:
-    """Makes the interface, or puts right the one that an earlier call made. On failure nothing is left that it made.
+def attach(wanted: PodInterface, pod: Namespace) -> HardwareAddress | None:
+    """Makes the interface, or puts right the one that an earlier call made; returns the bridge's hardware address. On
+    failure nothing is left that it made.
 
     Raises `CniError` where the namespace is the node's own, the name is taken in the pod, or there is no such bridge;
     `KernelError`.
@@ -46,7 +48,8 @@ def attach(wanted: PodInterface, pod: Namespace) -> None:
             with _set_up_pod_end(wanted, pod) as inside:
                 if not made:
                     _correct(wanted, inside)
-            _request(node, {wanted.host_name: link.get(port), wanted.bridge: link.get(master)})
+            _request(node, {wanted.host_name: link.get(port)})
+            return link.parse(node.query(link.get(master), wanted.bridge)[0], {}).address
         except BaseException:
             if made:
                 _remove(node, wanted.host_name)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from nankeen.cni.config import PluginConfig
+from nankeen.cni.error import CniError, Code
 from nankeen.cni.request import Attachment, Request
 from nankeen.cni.result import Result, ResultRoute
 from nankeen.kernel.namespace import Namespace
@@ -17,6 +18,9 @@ from nankeen.model.state import Address, Bridge, Link, Route, State, Veth
 from nankeen.pods.attach import find
 from nankeen.pods.holders import Holder
 from nankeen.pods.interface import host_name
+
+_SHOWN = 10
+"""Faults that are told at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,14 @@ def look(expected: Expected, pod: Namespace) -> Found:
             and link.peer_index(inner) == link.index_and_name(own)[0]
             and link.peer_index(own) == link.index_and_name(inner)[0],
         )
+
+
+def refuse(faults: Iterable[str]) -> None:
+    """Raises `CniError` that tells the faults, where there are any."""
+    found = list(faults)
+    if found:
+        told = "; ".join(found[:_SHOWN]) + (f"; and {len(found) - _SHOWN} more" if found[_SHOWN:] else "")
+        raise CniError(Code.NOT_AS_ADDED, told, where="CHECK", remedy="DEL and ADD make it anew")
 
 
 def faults(expected: Expected, found: Found) -> Iterator[str]:

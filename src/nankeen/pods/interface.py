@@ -56,6 +56,16 @@ class PodInterface:
         return host_hardware_address(self.network, self.host_name)
 
 
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """An interface as it was made, and what belongs to it."""
+
+    interface: PodInterface
+    bridge_address: HardwareAddress | None
+    beside: tuple[ResultInterface, ...] = ()
+    """Other devices of the node that were made for it."""
+
+
 def host_name(network: str, attachment: Attachment, bridge: str = BRIDGE) -> str:
     """The name of the node's end: `veth` and eight digits, as the bridge plugin's, but always the same."""
     text = f"{network}\n{attachment.container}\n{attachment.interface}"
@@ -115,13 +125,15 @@ def pod_sysctls(wanted: PodInterface) -> Iterator[Sysctl]:
         yield Sysctl(f"net/ipv6/conf/{name}/keep_addr_on_down", "1")
 
 
-def result(wanted: PodInterface, gateways: tuple[IPAddress, ...], sandbox: str, dns: Dns = NO_DNS) -> Result:
+def result(attached: Attached, gateways: tuple[IPAddress, ...], sandbox: str, dns: Dns = NO_DNS) -> Result:
     """What the runtime is told; `gateways` are those of the addresses."""
+    wanted = attached.interface
     return Result(
         interfaces=(
-            ResultInterface(wanted.bridge),
+            ResultInterface(wanted.bridge, attached.bridge_address),
             ResultInterface(wanted.host_name, wanted.host_hardware_address, wanted.mtu),
             ResultInterface(wanted.name, wanted.hardware_address, wanted.mtu, sandbox),
+            *attached.beside,
         ),
         addresses=tuple(
             ResultAddress(item, leads, _POD_END) for item, leads in zip(wanted.addresses, gateways, strict=True)

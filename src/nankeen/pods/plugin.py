@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from nankeen.cni.chain import ChainedConfig
 from nankeen.cni.config import PluginConfig
 from nankeen.cni.error import CniError, Code
 from nankeen.cni.flannelconf import FlannelConfig
 from nankeen.cni.ranges import whole
 from nankeen.cni.request import Request, Verb
-from nankeen.cni.result import NO_DNS, Result
+from nankeen.cni.result import NO_DNS, Result, ResultInterface
 from nankeen.cni.server import Handler
 from nankeen.kernel.namespace import Namespace
 from nankeen.model.address import IPAddress, IPInterface
-from nankeen.model.errors import KernelError
-from nankeen.pods import bridge, check, flannel, leftovers, podfilter, resolvconf
+from nankeen.pods import bandwidth, bridge, check, flannel, leftovers, podfilter, resolvconf
 from nankeen.pods.addresses import AddressStore, Reservation
-from nankeen.pods.attach import attach, is_own
+from nankeen.pods.attach import attach
+from nankeen.pods.chain import Chain
 from nankeen.pods.hostports import DIRECTORY, HostPorts
-from nankeen.pods.interface import PodInterface, host_name, pod_interface, result
+from nankeen.pods.interface import Attached, host_name, pod_interface, result
 from nankeen.pods.network import PodNetwork
 from nankeen.pods.portstore import PodPorts
-from nankeen.pods.removal import Remover, remove_inside
+from nankeen.pods.removal import Remover, detach, remove_inside
+from nankeen.pods.sandbox import sandbox
 from nankeen.pods.turns import Turns
 
 DATA_DIRECTORY = Path("/var/lib/cni/networks")
 """host-local's."""
 PATIENCE_SECONDS = 10.0
 """How long after the agent's start an ADD waits for the pod network."""
-_SHOWN = 10
-"""Faults that CHECK tells at most."""
 
 
 class Plugin:
@@ -57,6 +56,7 @@ class Plugin:
         self._impatient = time.monotonic() + patience
         self._turns = Turns()
         self._remover = Remover()
+        self._chain = Chain(self.host_ports, self._remover)
         self._stores: dict[Path, AddressStore] = {}
         self._verbs: Mapping[Verb, Handler] = {
             Verb.ADD: self.add,
@@ -94,6 +94,8 @@ class Plugin:
             if request.verb is Verb.ADD:
                 await self._known_network()
             return await flannel.serve(request, request.config, partial(self._serve_inside, descriptor=descriptor))
+        if isinstance(request.config, ChainedConfig):
+            return await self._chain.serve(request, descriptor)
         return await self._verbs[request.verb](request, descriptor)
 
     async def _serve_inside(self, request: Request, descriptor: int | None) -> Result | None:
@@ -108,18 +110,18 @@ class Plugin:
         config, network = _config(request), await self._known_network()
         resolv_conf = config.ipam.resolv_conf
         dns = resolvconf.read(resolv_conf) if config.dns == NO_DNS and resolv_conf else config.dns
-        with _namespace(request, descriptor) as pod:
+        with sandbox(request, descriptor) as pod:
             reservation = await self._reserve(request, config, network)
             try:
-                wanted = self._attach(request, config, network, reservation, pod)
+                attached = self._attach(request, config, network, reservation, pod)
             except BaseException:
                 await self._store(config).free(reservation.fresh)
                 raise
-        return result(wanted, reservation.gateways, request.namespace, dns)
+        return result(attached, reservation.gateways, request.namespace, dns)
 
     def _attach(
         self, request: Request, config: PluginConfig, network: PodNetwork, reservation: Reservation, pod: Namespace
-    ) -> PodInterface:
+    ) -> Attached:
         """What is made in the kernel for an ADD. There is nothing to wait for: a request ends before it, or after."""
         wanted = pod_interface(request, config, network, reservation)
         hung = bridge.wanted_bridge(config, network, reservation)
@@ -132,13 +134,14 @@ class Plugin:
                 podfilter.guard(wanted.host_name, wanted.hardware_address)
             if config.masquerade:
                 podfilter.masquerade(addresses, [*network.networks, *(item.network for item in wanted.addresses)])
-            attach(wanted, pod)
+            bridge_address = attach(wanted, pod)
+            ifb = _shape(request, config, wanted.host_name, fresh=bool(reservation.fresh))
         except BaseException:
             if reservation.fresh:
                 self.host_ports.unmap(config.name, request.attachment)
                 _unfilter(config, [wanted.host_name], addresses)
             raise
-        return wanted
+        return Attached(wanted, bridge_address, () if ifb is None else (ifb,))
 
     async def delete(self, request: Request, descriptor: int | None) -> None:
         """Detaches the pod and frees its addresses; what is gone already is no error.
@@ -149,8 +152,9 @@ class Plugin:
         self.host_ports.unmap(config.name, request.attachment)
         name = host_name(config.name, request.attachment, config.bridge)
         stood = await self._remover.remove(name)
+        await self._remover.remove(bandwidth.ifb_name(config.name, request.container, request.interface))
         if not stood and descriptor is not None:
-            with suppress(CniError), _namespace(request, descriptor) as pod:  # it may have gone: its end went with it
+            with suppress(CniError), sandbox(request, descriptor) as pod:  # it may have gone: its end went with it
                 remove_inside(request.interface, pod)
         _unfilter(config, [name], await self._store(config).release(request.attachment))
 
@@ -160,21 +164,23 @@ class Plugin:
         if previous is None:
             raise CniError(Code.INVALID_CONFIG, "missing prevResult")
         expected = check.expect(request, config, previous, self._network.mtu if self._network else None)
-        with _namespace(request, descriptor) as pod:
+        with sandbox(request, descriptor) as pod:
             faults = list(check.faults(expected, check.look(expected, pod)))
         faults += check.reservation_faults(expected, request, self._store(config).holders())
         addresses = [item.address for item in previous.addresses]
         faults += self.host_ports.faults(_ports(request, config, addresses, expected.host_name))
-        if faults:
-            told = "; ".join(faults[:_SHOWN]) + (f"; and {len(faults) - _SHOWN} more" if faults[_SHOWN:] else "")
-            raise CniError(Code.NOT_AS_ADDED, told, where="CHECK", remedy="DEL and ADD make it anew")
+        faults += bandwidth.faults(config.shaping, config.name, request.attachment, expected.host_name)
+        check.refuse(faults)
 
     async def collect(self, request: Request, _descriptor: int | None) -> None:
         """Takes back what is left of attachments that are no more. Raises `KernelError` and `OSError`."""
         config, store = _config(request), self._store(_config(request))
         gone = leftovers.stale(store.holders(), request.valid)
         names = {host_name(config.name, item.attachment, config.bridge) for item in gone}
-        names |= set(leftovers.stale_ports(config, request.valid))
+        names |= {
+            bandwidth.ifb_name(config.name, item.attachment.container, item.attachment.interface) for item in gone
+        }
+        names |= {*leftovers.stale_ports(config, request.valid), *bandwidth.stale(config.name, request.valid)}
         self.host_ports.collect(config.name, request.valid)
         await self._remover.remove(*names)
         _unfilter(config, names, await store.forget(gone) if gone else ())
@@ -217,7 +223,7 @@ class Plugin:
 
 def _config(request: Request) -> PluginConfig:
     if not isinstance(request.config, PluginConfig):
-        raise TypeError("a configuration of type flannel is served by its delegate's")
+        raise TypeError("a configuration of another type is served by others")
     return request.config
 
 
@@ -226,23 +232,21 @@ def _ports(request: Request, config: PluginConfig, addresses: Sequence[IPInterfa
     return PodPorts(config.name, request.attachment, tuple(addresses), config.ports, config.bridge, name)
 
 
+def _shape(request: Request, config: PluginConfig, name: str, *, fresh: bool) -> ResultInterface | None:
+    """Limits what passes the node's end of that name, and tells what was made. A fresh end goes where it fails."""
+    if not config.shaping:
+        return None
+    try:
+        return bandwidth.shape(config.shaping, config.name, request.attachment, name)
+    except BaseException:
+        if fresh:
+            detach(name, request.interface, None)
+        raise
+
+
 def _unfilter(config: PluginConfig, ports: Iterable[str], addresses: Sequence[IPAddress]) -> None:
     """Takes pods' rules of the packet filter away, where the configuration asks for any. Raises `KernelError`."""
     if config.spoof_check:
         podfilter.unguard(ports)
     if config.masquerade:
         podfilter.unmasquerade(addresses)
-
-
-def _namespace(request: Request, descriptor: int | None) -> Namespace:
-    """The pod's namespace, held by a descriptor of our own. Raises `CniError` where it is gone, is none, or is ours."""
-    if descriptor is None:
-        raise CniError(Code.CONTAINER_UNKNOWN, "the network namespace cannot be opened", where=request.namespace)
-    try:
-        pod = Namespace(os.dup(descriptor))
-    except KernelError as error:
-        raise CniError(Code.INVALID_NAMESPACE, error.problem, where=request.namespace) from error
-    if is_own(pod):
-        pod.close()
-        raise CniError(Code.INVALID_NAMESPACE, "the pod's network namespace is the node's own", where=request.namespace)
-    return pod

@@ -30,7 +30,7 @@ async def test_a_pod_is_attached_and_the_result_tells_how(runtime: Runtime, node
     assert result == {
         "cniVersion": "1.1.0",
         "interfaces": [
-            {"name": "cni0"},
+            {"name": "cni0", "mac": "0a:58:0a:05:22:01"},
             {"name": host, "mac": host_address, "mtu": 1450},
             {"name": "eth0", "mac": "0a:58:0a:05:22:02", "mtu": 1450, "sandbox": f"/run/netns/{pod.name}"},
         ],

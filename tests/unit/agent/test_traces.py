@@ -11,10 +11,11 @@ import pytest
 
 from nankeen.agent import lastknown
 from nankeen.agent.lastknown import Remembered
-from nankeen.agent.traces import Places, Traces, find, ifb_name
+from nankeen.agent.traces import Places, Traces, find
 from nankeen.cni import install
 from nankeen.model.errors import InputError
 from nankeen.model.netconf import NetworkConfig
+from nankeen.pods.bandwidth import ifb_name
 from nankeen.registry import Snapshot
 from nankeen.registry.sqlite import create
 

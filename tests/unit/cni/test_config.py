@@ -102,6 +102,14 @@ def test_a_default_gateway_is_a_gateway() -> None:
         {"ipam": {"resolvConf": "resolv.conf"}},
         {"ipam": {"routes": [{}]}},
         {"name": "a" * 201},
+        {"ingressRate": 8000},
+        {"runtimeConfig": {"bandwidth": 5}},
+        {"runtimeConfig": {"dns": []}},
+        {"runtimeConfig": {"dns": {"servers": "10.96.0.10"}}},
+        {"runtimeConfig": {"dns": {"searches": [5]}}},
+        {"runtimeConfig": {"dns": {"options": {}}}},
+        {"runtimeConfig": {"aliases": "db"}},
+        {"runtimeConfig": {"aliases": [1]}},
     ],
 )
 def test_a_wrong_option_is_refused(members: dict[str, Any]) -> None:
@@ -116,6 +124,30 @@ def test_what_we_have_no_equal_of_is_code_2(key: str) -> None:
     with pytest.raises(CniError) as caught:
         parse(**{key: True})
     assert caught.value.code is Code.UNSUPPORTED_FIELD
+
+
+@pytest.mark.parametrize("key", ["mtu", "advmss", "scope"])
+def test_what_we_cannot_do_to_a_route_is_code_2(key: str) -> None:
+    with pytest.raises(CniError) as caught:
+        parse(ipam={"routes": [{"dst": "10.5.0.0/16", key: 5}]})
+    assert caught.value.code is Code.UNSUPPORTED_FIELD
+
+
+def test_a_guid_of_infiniband_is_code_2() -> None:
+    with pytest.raises(CniError) as caught:
+        parse(runtimeConfig={"infinibandGUID": "c2:11:22:33:44:55:66:77"})
+    assert caught.value.code is Code.UNSUPPORTED_FIELD
+
+
+def test_dns_of_the_runtime_goes_before_that_of_the_configuration() -> None:
+    own = {"nameservers": ["10.96.0.10"], "domain": "d", "search": ["s"], "options": ["o"]}
+    given = {"Servers": ["192.0.2.53"], "Searches": ["t", "u"], "Options": None}  # as containerd writes it
+    assert parse(dns=own, runtimeConfig={"dns": given}).dns == Dns(("192.0.2.53",), "d", ("t", "u"), ("o",))
+    assert parse(runtimeConfig={"dns": given}).dns == Dns(("192.0.2.53",), "", ("t", "u"))
+
+
+def test_names_for_other_pods_are_read_and_change_nothing() -> None:
+    assert parse(runtimeConfig={"aliases": ["db", "db.example"]}) == parse()
 
 
 KEYS = ["bridge", "mtu", "vlan", "vlanTrunk", "ipam", "dns", "runtimeConfig", "args", "isGateway", "cni", "ips", "mac"]

@@ -73,6 +73,10 @@ def set_up(index: int, gso_max_size: int | None = None) -> bytes:
     return message(RTM_NEWLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, _IFF_UP, _IFF_UP) + limit)
 
 
+def set_down(index: int) -> bytes:
+    return message(RTM_NEWLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, 0, _IFF_UP))
+
+
 def remove(index: int) -> bytes:
     return message(RTM_DELLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, 0, 0))
 
@@ -209,6 +213,11 @@ def is_about_a_port(body: bytes) -> bool:
 def peer_index(body: bytes) -> int:
     """The interface index of a veth's other end, in whatever namespace that is; 0 for a device without one."""
     return read_u32(attributes(body, 16).get(_LINK, bytes(4)))
+
+
+def master_index(body: bytes) -> int:
+    """The interface index of the bridge that a device is a port of; 0 for none."""
+    return read_u32(attributes(body, 16).get(_MASTER, bytes(4)))
 
 
 def parse(body: bytes, names: Mapping[int, str]) -> Link:
