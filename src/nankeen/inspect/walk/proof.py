@@ -6,7 +6,7 @@ A function of the prediction and of what was seen: it sends nothing and listens 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -63,6 +63,10 @@ class Proof:
     """What else was said about it: answers, ICMP errors, questions of neighbours."""
     refused: int = 0
     """The error (errno(3)) that the sender's kernel said to it; 0 where it took it."""
+    counted: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Of each host the counters of lost packets that grew meanwhile, by the names that `nstat` has: other packets may
+    have had a part in it.
+    """
 
     @property
     def holds(self) -> bool:
@@ -115,14 +119,15 @@ class Proof:
         news = sorted((each for each in (*self.elsewhere, *again, *said) if each.nanoseconds >= since), key=_time)
         questions = [each for each in self.heard if each.role is Role.QUESTION and each.nanoseconds >= since]
         asked = [each for each in questions if each.host == host]
-        return "; ".join(dict.fromkeys(map(str, (news or asked)[:_TOLD]))) or _silence(seen)
+        return "; ".join(dict.fromkeys(map(str, (news or asked)[:_TOLD]))) or self._silence(seen, host)
 
-
-def _silence(seen: Sequence[Proven]) -> str:
-    if not seen:
-        return "nothing is seen of it"
-    last = seen[-1].point
-    return f"nothing more is seen of it after it {last.direction.value} {last.host} by {printable(last.device)}"
+    def _silence(self, seen: Sequence[Proven], host: str) -> str:
+        told = "nothing is seen of it"
+        if seen:
+            last = seen[-1].point
+            told = f"nothing more is seen of it after it {last.direction.value} {last.host} by {printable(last.device)}"
+        counted = [f"{name} {number}" for name, number in self.counted.get(host, {}).items()]
+        return f"{told}; {host} counts meanwhile: {', '.join(counted)}" if counted else told
 
 
 def judged(journey: Journey, sightings: Iterable[Sighting], refused: int = 0, *, silent: bool = False) -> Proof:

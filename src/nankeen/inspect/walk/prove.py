@@ -9,6 +9,7 @@ import select
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 from nankeen.forwarding import Delivered, Direction, Dropped
@@ -18,6 +19,7 @@ from nankeen.inspect.walk.probe import sending
 from nankeen.inspect.walk.proof import Proof, judged
 from nankeen.inspect.walk.sighting import Role, Sighting, role_of
 from nankeen.inspect.walk.tag import Tag
+from nankeen.kernel.counters import discards, more
 from nankeen.kernel.everytap import EveryTap, await_stamps, close_all
 from nankeen.kernel.namespace import Namespace
 from nankeen.kernel.ring import Direction as Way
@@ -60,9 +62,11 @@ def prove(
     on_the_way = {host: namespaces[host] for host in journey.hosts if host in namespaces}
     with _listening(on_the_way, tag, known) as ears:
         await_stamps(home)
+        before = _discards(on_the_way)
         with sending(home, journey.question.packet, tag, journey.source, answers=answers) as sent:
             judge = partial(judged, journey, refused=sent.refused, silent=silent)
-            return judge(ears.until_quiet(sent.time, lambda found: _patience(judge(found), patience)))
+            proof = judge(ears.until_quiet(sent.time, lambda found: _patience(judge(found), patience)))
+        return proof if proof.holds else replace(proof, counted=_grown(before, _discards(on_the_way)))
 
 
 def tunnel_ports(states: Iterable[State]) -> TunnelPorts:
@@ -72,6 +76,17 @@ def tunnel_ports(states: Iterable[State]) -> TunnelPorts:
     udp = {socket.port for state in found for socket in state.of(TunnelSocket)}
     usual = TunnelPorts()
     return TunnelPorts(frozenset(vxlan) or usual.vxlan, frozenset(udp) or usual.udp)
+
+
+_Counters = dict[str, dict[str, int]]
+
+
+def _discards(hosts: Mapping[str, Namespace]) -> _Counters:
+    return {host: discards(namespace) for host, namespace in hosts.items()}
+
+
+def _grown(before: _Counters, after: _Counters) -> _Counters:
+    return {host: more(before[host], counters) for host, counters in after.items()}
 
 
 def _patience(proof: Proof, longest: float) -> float:

@@ -304,6 +304,22 @@ def test_a_filter_since_lets_nothing_more_be_seen(stage: Stage) -> None:
     assert proof.instead == "nothing more is seen of it after it enters node2 by flannel.1"
 
 
+def test_why_nothing_more_is_seen_may_be_counted(stage: Stage) -> None:
+    journey = stage.predict(inside(*POD2, Family.IPV4))
+    strict = "sysctl -qw net.ipv4.conf.flannel/1.rp_filter="
+    back_route = f"route add {inside(*POD1, Family.IPV4)} dev cni0"
+    with (
+        stage.damaged("node2", f"{strict}1", f"{strict}0"),
+        stage.damaged("node2", back_route, back_route.replace("add", "del")),
+    ):
+        proof = stage.prove(journey, patience=0.5)
+    assert first(proof) == ("leaves", "node2", "cni0")
+    assert proof.instead == (
+        "nothing more is seen of it after it enters node2 by flannel.1;"
+        " node2 counts meanwhile: TcpExtIPReversePathFilter 1"
+    )
+
+
 def test_a_filter_in_the_receiver_is_found_by_its_silence(any_stage: Stage) -> None:
     rule = "table ip t { chain c { type filter hook input priority 0; drop ; } ; }"
     journey = any_stage.predict(inside(*POD2, Family.IPV4))
