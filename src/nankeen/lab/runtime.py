@@ -51,7 +51,13 @@ def find_network(directory: Path = CONFIG_DIRECTORY) -> NetworkList | None:
 
 
 def attach(network: NetworkList, pod: LabPod) -> Document:
-    """ADD by each plugin in turn; what the last one answers is the result. Raises `LabError`."""
+    """ADD by each plugin in turn; what the last one answers is the result.
+
+    Raises `LabError`, also where none of them is capable of what the pod asks for.
+    """
+    for name in json.loads(pod.asked):
+        if not any(granted({name: None}, plugin) for plugin in network.plugins):
+            raise LabError(f"no plugin of its chain has the capability {name}", where=f"network {network.name}")
     result: Document | None = None
     for plugin in network.plugins:
         result = _execute("ADD", network, plugin, pod, result)

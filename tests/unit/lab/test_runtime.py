@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +122,17 @@ def test_a_broken_list_is_told_with_its_file(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(LabError, match=r"10-a\.conflist"):
         runtime.find_network(tmp_path)
+
+
+def test_a_plugin_is_asked_for_what_it_is_capable_of(plugins: Path) -> None:
+    install(plugins, "first", "echo '{}'")
+    network = NetworkList("cbr0", "1.0.0", ({"type": "first", "capabilities": {"portMappings": True}},))
+    runtime.attach(network, replace(POD, asked='{"portMappings": []}'))
+    assert asked(plugins, "ADD-first")["runtimeConfig"] == {"portMappings": []}
+
+
+def test_what_no_plugin_of_the_chain_is_capable_of_is_refused(plugins: Path) -> None:
+    install(plugins, "first", "echo '{}'")
+    with pytest.raises(LabError, match="no plugin of its chain has the capability bandwidth"):
+        runtime.attach(chain("first"), replace(POD, asked='{"bandwidth": {}}'))
+    assert not (plugins / "order").exists()
