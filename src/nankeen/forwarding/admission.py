@@ -39,16 +39,20 @@ def admitted(tables: Tables, header: Ip, device: str, mark: int) -> tuple[Decisi
     """Where a packet with that header, come in by the device, is to go, and why it is not taken in at all if it is not.
     Raises `Unpredictable`.
     """
-    if header.destination == EVERYBODY:
-        return _EVERYBODY, refused(tables, header, device, mark)
     key = (header.source, header.destination, device, mark)
     found = tables.remembered(key)
     if not isinstance(found, _Admission):
-        strict = device if header.version == 6 and header.destination.is_link_local else ""
-        decision = lookup(tables, header.destination, Query(header.source, device, strict, mark))
+        decision = _decision(tables, header, device, mark)
         found = _Admission(decision, refused(tables, header, device, mark) if decision is not None else None)
         tables.remember(key, found)
     return found.decision, found.refusal
+
+
+def _decision(tables: Tables, header: Ip, device: str, mark: int) -> Decision | None:
+    if header.destination == EVERYBODY:
+        return _EVERYBODY
+    strict = device if header.version == 6 and header.destination.is_link_local else ""
+    return lookup(tables, header.destination, Query(header.source, device, strict, mark))
 
 
 def refused(tables: Tables, header: Ip, device: str, mark: int = 0) -> Refusal | None:

@@ -11,7 +11,7 @@ from nankeen.forwarding import netfilter
 from nankeen.forwarding.admission import admitted
 from nankeen.forwarding.hop import Answered, Cause, Consulted, Delivered, Dropped, End
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
-from nankeen.forwarding.packet import Icmp, IcmpKind
+from nankeen.forwarding.packet import Icmp, IcmpKind, Ip
 from nankeen.forwarding.route import Decision, Query, is_broadcast, is_local, lookup, lookup_own, source_for
 from nankeen.forwarding.ruleset import Hook
 from nankeen.forwarding.tables import Unpredictable
@@ -134,7 +134,8 @@ def receive(run: Run, job: Job) -> Outcome:
 
 
 def _forward(run: Run, job: Job, decision: Decision) -> Outcome:
-    host, device, version = job.host.name, job.device, job.packet.ip.version
+    host, device, header = job.host.name, job.device, job.packet.ip
+    version = header.version
     if not job.tables.is_forwarding(version, device):
         name = f"net.ipv{version}.conf.{device if version == 4 else 'all'}.forwarding = 0"
         return Dropped(host, device, Cause.NOT_FORWARDING, name)
@@ -142,7 +143,7 @@ def _forward(run: Run, job: Job, decision: Decision) -> Outcome:
         return _unroutable(job, decision)
     if decision.type is not RouteType.UNICAST:
         return Dropped(host, device, Cause.MARTIAN_DESTINATION, str(decision.shown))
-    ended = _unfit(job, decision)
+    ended = _unfit(job, header, decision)
     if ended is not None:
         return ended
     job.note(Consulted.ROUTE, decision.shown, job.packet.routed(), decision.device)
@@ -154,9 +155,9 @@ def _forward(run: Run, job: Job, decision: Decision) -> Outcome:
     return _leave(run, job.at(Stage.TRANSMIT, decision.device))
 
 
-def _unfit(job: Job, decision: Decision) -> End | None:
+def _unfit(job: Job, header: Ip, decision: Decision) -> End | None:
     """Why a router does not send the packet on, in the order in which it looks: too old, or too big."""
-    header, link = job.packet.ip, job.tables.links[decision.device]
+    link = job.tables.links[decision.device]
     if header.ttl <= 1:
         return answer(job, IcmpKind.TIME_EXCEEDED, Cause.LOOP, f"its time to live ends on {job.host.name}")
     if header.version == 6 and header.source.is_link_local and decision.device != job.device:

@@ -52,14 +52,17 @@ def transmit(run: Run, job: Job) -> Outcome:
     """An IP packet at the device that it leaves by: at once at its leg's end, where that is known. Raises
     `Unpredictable`.
     """
-    leg = None if run.passages or job.is_broadcast else _leg(run, job)
+    if run.passages or job.is_broadcast or job.device in job.tables.tunnels:
+        return ethernet.transmit(run, job)
+    leg = _leg(run, job)
     return ethernet.transmit(run, job) if leg is None else _go(run, job, leg)
 
 
 def _leg(run: Run, job: Job) -> Leg | None:
     """The leg that the packet goes; None where it must be walked."""
     header, host, legs = job.packet.ip, job.host, run.world.legs
-    source = header.source if host.tables.holds(header.source) else None  # it asks for its neighbour by that address
+    # A host asks for its neighbour by its own address, where the packet has that.
+    source = header.source if not job.iif or host.tables.holds(header.source) else None
     key = (host.name, job.device, job.nexthop or header.destination, source)
     leg = legs.get(key)
     if leg is None:
@@ -89,7 +92,7 @@ def _walked(run: Run, job: Job) -> Leg | None:
     asked = Run(run.world, run.resolve, depth=run.depth)
     probe = job.copy(Stage.TRANSMIT, job.host, job.device)
     probe.packet, probe.trail, probe.nexthop = Packet(job.packet.headers[:1]), None, job.nexthop
-    header, limit, places = None, _ANY_SIZE, []
+    header, limit, bridges = None, _ANY_SIZE, []
     for _ in range(_STEPS):
         work = _WORK.get(probe.stage)
         link = probe.tables.links.get(probe.device)
@@ -97,7 +100,8 @@ def _walked(run: Run, job: Job) -> Leg | None:
             break
         if probe.stage is Stage.FRAME:
             header = probe.packet.headers[0]
-        places.append((probe.host.name, link.master or link.name))
+        if (bridge := link.master or link.name) in probe.tables.bridges:
+            bridges.append((probe.host.name, bridge))
         limit = min(limit, link.mtu or limit)
         found = _tried(work, asked, probe)
         if not isinstance(found, Job):
@@ -105,7 +109,7 @@ def _walked(run: Run, job: Job) -> Leg | None:
         probe = found
     if probe.stage is not Stage.RECEIVE or not isinstance(header, Ethernet) or asked.is_filtered:
         return None
-    stations = tuple((host, bridge, header.destination) for host, bridge in dict.fromkeys(places))
+    stations = tuple((host, bridge, header.destination) for host, bridge in dict.fromkeys(bridges))
     return Leg(header, _hops(probe), probe.host, probe.device, limit, stations, asked.learned, asked.vteps, asked.heard)
 
 

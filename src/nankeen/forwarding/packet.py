@@ -76,7 +76,7 @@ class Ip:
 
     @property
     def version(self) -> int:
-        return self.source.version
+        return 4 if type(self.source) is IPv4Address else 6
 
     @property
     def size(self) -> int:
@@ -122,7 +122,7 @@ class IcmpKind(Enum):
         )
 
 
-ABOUT_NEIGHBOURS = frozenset({IcmpKind.NEIGHBOUR_SOLICITATION, IcmpKind.NEIGHBOUR_ADVERTISEMENT})
+ABOUT_NEIGHBOURS = (IcmpKind.NEIGHBOUR_SOLICITATION, IcmpKind.NEIGHBOUR_ADVERTISEMENT)
 
 
 @dataclass(frozen=True, slots=True)

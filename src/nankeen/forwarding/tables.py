@@ -24,11 +24,13 @@ from nankeen.model.state import (
     Address,
     Bridge,
     ForwardingEntry,
+    Ipip,
     Link,
     Neighbour,
     Route,
     State,
     Sysctl,
+    Tun,
     Vxlan,
 )
 from nankeen.model.tunnel import TunnelPeer, TunnelSocket
@@ -149,6 +151,11 @@ class Tables:
             if link.master:
                 found[link.master].append(link)
         return dict(found)
+
+    @cached_property
+    def tunnels(self) -> frozenset[str]:
+        """Devices by which packets leave inside of others, or not at all."""
+        return frozenset(link.name for link in self.links.values() if isinstance(link.kind, Vxlan | Ipip | Tun))
 
     @cached_property
     def vxlans(self) -> dict[tuple[int, int, int], Link]:

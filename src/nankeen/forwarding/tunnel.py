@@ -197,15 +197,17 @@ def _told(job: Job, socket: TunnelSocket, error: IcmpKind, cause: Cause, detail:
 
 def deliver(run: Run, job: Job) -> Outcome:
     """A packet for the host itself: a tunnel's goes on, what it carries; any other has arrived."""
-    match job.packet.headers[1:]:
-        case (Udp(), VxlanHeader(), *_):
-            return _leave_vxlan(run, job)
-        case (Udp(), WireguardHeader(), *_):
-            return _seen(run, _leave_wireguard(job))
-        case (Udp(), Ip(), *_):
-            return _seen(run, _leave_datagrams(job))
-        case (Ip(), *_):
-            return _seen(run, _leave_ipip(job))
+    headers = job.packet.headers
+    if len(headers) > 2 and isinstance(headers[1], Udp):
+        match headers[2]:
+            case VxlanHeader():
+                return _leave_vxlan(run, job)
+            case WireguardHeader():
+                return _seen(run, _leave_wireguard(job))
+            case Ip():
+                return _seen(run, _leave_datagrams(job))
+    if len(headers) > 1 and isinstance(headers[1], Ip):
+        return _seen(run, _leave_ipip(job))
     return Delivered(job.host.name, job.device, job.packet.ip.destination)
 
 
