@@ -61,11 +61,8 @@ def lines(account: Account, width: int, *, explain: bool = False) -> Iterator[Li
     for number, step in enumerate(story.steps, 1):
         why = lesson(step.part, by_process=story.by_process) if explain else ""
         yield (Piece("│", Tone.DIM),)
-        yield (
-            Piece("├─ ", Tone.DIM),
-            Piece(f"{number}. {step.title}", Tone.TITLE),
-            Piece(f"  on {step.host}", Tone.DIM),
-        )
+        title, where = f"{number}. {step.title}", printable(f"  on {step.host}")
+        yield (Piece("├─ ", Tone.DIM), Piece(title, Tone.TITLE), Piece(_cut(where, width - 3 - len(title)), Tone.DIM))
         for line in _step(step, account, width - 6, why):
             yield (Piece("│  ", Tone.DIM), Piece("   "), *line)
     yield (Piece("│", Tone.DIM),)
@@ -158,9 +155,12 @@ def _row(row: Row) -> str:
 
 
 def _box(content: Sequence[str], width: int) -> list[str]:
-    room = width - 4
-    inside = [f"│ {line if len(line) <= room else f'{line[: room - 1]}…':<{room}} │" for line in content]
+    inside = [f"│ {_cut(line, width - 4):<{width - 4}} │" for line in content]
     return [f"┌{'─' * (width - 2)}┐", *inside, f"└{'─' * (width - 2)}┘"]
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 _MARKS = {Verdict.SEEN: "✓", Verdict.DIFFERS: "≠", Verdict.NOT_SEEN: "✗", Verdict.HIDDEN: "?"}
