@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+import time
+from contextlib import suppress
 from pathlib import Path
+
+_OLD = 60.0
+"""Seconds after which a draft is nobody's any more."""
 
 
 def put(path: Path, content: bytes, mode: int) -> Path:
@@ -15,6 +20,7 @@ def put(path: Path, content: bytes, mode: int) -> Path:
     if _is_there(path, content, mode):
         return path
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _clear(path)
     draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -37,3 +43,13 @@ def _is_there(path: Path, content: bytes, mode: int) -> bool:
         return False
     same = stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) == mode and found.st_uid == os.geteuid()
     return same and found.st_size == len(content) and path.read_bytes() == content
+
+
+def _clear(path: Path) -> None:
+    """Removes drafts that a crash left beside the path. A directory that cannot be read keeps them."""
+    with suppress(PermissionError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(f".{path.name}.") and len(entry.name) == len(path.name) + 10:
+                with suppress(FileNotFoundError):
+                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > _OLD:
+                        Path(entry.path).unlink()
