@@ -149,7 +149,7 @@ class Follower:
                 settings.cni_bin_dir,
                 socket=str(settings.socket),
                 status=str(settings.status_file),
-                as_flannel=settings.cni_as_flannel,
+                names=settings.cni_as,
             )
             install.install_conflist(settings.cni_conf_dir)
         else:

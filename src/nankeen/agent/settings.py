@@ -59,8 +59,8 @@ class Settings:
     """Whether packets for pods of this node that are not there are dropped, not sent on by the default route."""
     cni: bool = True
     """Whether pods are attached here: by a bridge, and by way of CNI. Docker brings both itself."""
-    cni_as_flannel: bool = False
-    """Whether the CNI executable stands in the place of flannel's plugin, too."""
+    cni_as: tuple[str, ...] = ()
+    """Other plugins in whose place the CNI executable stands, too."""
     health_address: IPAddress = ANY_ADDRESS
     """Where probes and `/metrics` are answered."""
     health_port: int = 0

@@ -26,13 +26,14 @@ from nankeen.tunnel import control
 
 _CONFLISTS = ("10-flannel.conflist", install.CONFLIST)
 _PLUGINS = {"flannel", install.EXECUTABLE}
+_OURS = b"the nankeen agent"
 _MARKS = {
     "flannel": (
         b"github.com/flannel-io/cni-plugin",
         b"github.com/containernetworking/plugins/plugins/meta/flannel",
-        b"the nankeen agent",  # in flannel's place
+        _OURS,  # in flannel's place
     ),
-    install.EXECUTABLE: (b"the nankeen agent",),
+    install.EXECUTABLE: (_OURS,),
 }
 """What an executable of that name has in it: of flannel's plugin, the Go module, before and since it has its own."""
 _NETWORK_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
@@ -154,6 +155,8 @@ class _Search:
             self._attempt(self.places.cni_conf / name, self._find_conflist)
         for name in _MARKS:
             self._attempt(self.places.cni_bin / name, self._find_executable)
+        for name in sorted(set(install.STAND_INS) - _MARKS.keys()):
+            self._attempt(self.places.cni_bin / name, self._find_stand_in)
 
     def find_networks(self) -> None:
         self._attempt(self.places.leases, self._recall)
@@ -196,6 +199,11 @@ class _Search:
             self.invitations.append(path)
         else:
             self._note(path, f"stays: it does not look like the plugin {path.name}")
+
+    def _find_stand_in(self, path: Path) -> None:
+        """The client in the place of a plugin that others use, too: theirs is none of ours."""
+        if _contains(path, (_OURS,)):
+            self.invitations.append(path)
 
     def _recall(self, path: Path) -> None:
         try:

@@ -14,6 +14,7 @@ from nankeen.agent import settings as defaults
 from nankeen.agent.settings import Settings
 from nankeen.cli.flannelflags import etcd_of, flannel_flags, settings_of
 from nankeen.cli.goflags import Boolean, Flag, GoCommand
+from nankeen.cni.install import STAND_INS
 from nankeen.cni.server import SOCKET
 from nankeen.model.address import IPNetwork, parse_network
 from nankeen.model.errors import InputError
@@ -37,7 +38,12 @@ def own_flags() -> list[Flag]:
         ),
         _flag("cni", "Make the pods' bridge, and answer the container runtime.", type=Boolean(), default=True),
         _path("socket", "For the CNI executable.", SOCKET),
-        _flag("cni-as-flannel", "Install that in the place of flannel's plugin, too.", type=Boolean(), default=False),
+        _flag(
+            "cni-as",
+            f"Install that in the place of these plugins, too: {', '.join(STAND_INS)}.",
+            default="",
+            metavar="NAME,…",
+        ),
         _path("cni-bin-dir", "Where that is installed.", defaults.CNI_BIN_DIR),
         _path("cni-conf-dir", "For its configuration.", defaults.CNI_CONF_DIR),
         _path("cni-data-dir", "Pods' addresses.", defaults.CNI_DATA_DIR),
@@ -62,6 +68,7 @@ def start(context: click.Context, values: Mapping[str, Any], default: EtcdSettin
         settings = Settings(
             node=values["node_name"] or gethostname(),
             registry=_registry(context, values, default),
+            cni_as=_stand_ins(values["cni_as"]),
             no_masquerade=tuple(_network(text) for text in values["no_masquerade"]),
             **{name: values[name] for name in _SAME},
             **settings_of(values),
@@ -73,7 +80,7 @@ def start(context: click.Context, values: Mapping[str, Any], default: EtcdSettin
     return run(settings)
 
 
-_SAME = ("cni", "cni_as_flannel", "socket", "cni_bin_dir", "cni_conf_dir", "cni_data_dir", "status_file", "lease_file")
+_SAME = ("cni", "socket", "cni_bin_dir", "cni_conf_dir", "cni_data_dir", "status_file", "lease_file")
 
 
 def _registry(context: click.Context, values: Mapping[str, Any], default: EtcdSettings | None) -> str | EtcdSettings:
@@ -94,6 +101,14 @@ def _network(text: str) -> IPNetwork:
         return parse_network(text)
     except InputError as error:
         raise InputError(error.problem, where="--no-masquerade", remedy=error.remedy) from error
+
+
+def _stand_ins(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(filter(None, (name.strip() for name in text.split(",")))))
+    for name in names:
+        if name not in STAND_INS:
+            raise InputError(f"{name!r:.60} is none", where="--cni-as", remedy=f"name some of {', '.join(STAND_INS)}")
+    return names
 
 
 def _is_given(context: click.Context, name: str) -> bool:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from nankeen.cni import client, compiled
+from nankeen.cni.chain import TYPES
+from nankeen.cni.flannelconf import TYPE
 from nankeen.cni.wholefile import put
 from nankeen.model.errors import InputError
 
 BINARY_DIRECTORY = Path("/opt/cni/bin")
 CONFIG_DIRECTORY = Path("/etc/cni/net.d")
 EXECUTABLE = "nankeen"
-AS_FLANNEL = "flannel"
-"""The name of flannel's own plugin, for who keeps flannel's configuration list."""
+STAND_INS = (TYPE, *sorted(TYPES))
+"""The names of other plugins that the executable serves the configurations of, for who keeps a list that names them."""
 CONFLIST = "10-nankeen.conflist"
 NETWORK = "cbr0"
 """flannel's name for it: with it, pods that flannel attached keep their addresses."""
@@ -29,7 +32,7 @@ could not read a result of 1.1.0.
 """
 CONFLIST_VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 """The others take the newest of these that they know: from 0.4.0 on they may CHECK, from 1.1.0 on ask STATUS and GC."""
-CAPABILITIES = ("ips", "mac", "portMappings")
+CAPABILITIES = ("aliases", "bandwidth", "dns", "ipRanges", "ips", "mac", "portMappings")
 """What a runtime may ask for a pod (CNI conventions, "Dynamic Plugin specific fields")."""
 
 _MAX_SHEBANG = 127
@@ -46,14 +49,14 @@ def install_executable(
     *,
     socket: str = client.SOCKET,
     status: str = client.STATUS_FILE,
-    as_flannel: bool = False,
+    names: Collection[str] = (),
 ) -> Path:
     """Puts the client into the directory, to ask the agent on that socket, and to tell from its status file why it does
-    not answer; `as_flannel` also under the name of flannel's plugin. Raises `InputError` and `OSError`.
+    not answer; also under these of the `STAND_INS`. Raises `InputError` and `OSError`.
     """
     program = executable(socket, status) if content is None else content
-    if as_flannel:
-        put(directory / AS_FLANNEL, program, 0o755)
+    for name in names:
+        put(directory / name, program, 0o755)
     return put(directory / EXECUTABLE, program, 0o755)
 
 

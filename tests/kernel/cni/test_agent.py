@@ -48,9 +48,9 @@ async def test_a_node_without_a_lease_invites_no_pods_and_can_still_take_them_ba
 
 
 async def test_an_agent_in_flannels_place_serves_flannels_configuration(node: Node) -> None:
-    node.underlay = (*node.underlay, "--cni-as-flannel")
+    node.underlay = (*node.underlay, "--cni-as=flannel,bandwidth")
     await node.start()
-    assert installed(node) == ["10-nankeen.conflist", "flannel", "nankeen"]
+    assert installed(node) == ["10-nankeen.conflist", "bandwidth", "flannel", "nankeen"]
     places = {"subnetFile": str(node.directory / "flannel/subnet.env"), "dataDir": str(node.directory / "kept")}
     assert await ask(node, "STATUS", "flannel", **places) == (0, None)
     status, error = await ask(node, "CHECK", "flannel", prevResult={}, **places)

@@ -125,6 +125,15 @@ def test_an_executable_of_the_same_name_that_is_something_else_stays(places: Pla
     assert notes(traces) == {name: f"stays: it does not look like the plugin {name}"}
 
 
+def test_the_client_in_the_place_of_other_plugins_goes_and_those_plugins_stay(places: Places) -> None:
+    client = install.python_executable()
+    ours = install.install_executable(places.cni_bin, client, names=["bandwidth", "flannel"])
+    put(places.cni_bin / "portmap", b"\x7fELF...")
+    traces = find(places)
+    assert set(traces.invitations) == {ours, ours.with_name("bandwidth"), ours.with_name("flannel")}
+    assert traces.notes == ()
+
+
 def cached(network: str, container: str) -> dict[str, str]:
     """As libcni caches a result."""
     return {"kind": "cniCacheV1", "containerId": container, "networkName": network, "ifName": "eth0"}

@@ -28,11 +28,18 @@ def test_the_flags_about_the_underlay_are_flannels(started: list[Settings]) -> N
     assert [settings.underlay for settings in started] == [wish]
 
 
+def test_plugins_to_stand_in_for_are_named_one_after_the_other(started: list[Settings]) -> None:
+    assert main(["agent", "--registry", "sqlite:///nowhere", "--cni-as", "flannel, portmap,flannel,"]) == 0
+    assert main(["agent", "--registry", "sqlite:///nowhere"]) == 0
+    assert [settings.cni_as for settings in started] == [("flannel", "portmap"), ()]
+
+
 @pytest.mark.parametrize(
     "flag, value, said",
     [
         ("--iface-regex", "eth(", "--iface-regex: 'eth(' is no regular expression"),
         ("--iface-can-reach", "gateway", "--iface-can-reach: 'gateway' is not an IP address"),
+        ("--cni-as", "flannel,bridge", "--cni-as: 'bridge' is none; name some of flannel, bandwidth, firewall"),
         ("--public-ip", "fd99::1", "--public-ip: 'fd99::1' is not an IPv4 address"),
     ],
 )

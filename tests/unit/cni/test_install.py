@@ -138,7 +138,7 @@ def test_the_conflist_names_our_plugin_in_flannels_network(tmp_path: Path) -> No
                 "type": "nankeen",
                 "hairpinMode": True,
                 "isDefaultGateway": True,
-                "capabilities": {"ips": True, "mac": True, "portMappings": True},
+                "capabilities": dict.fromkeys(install.CAPABILITIES, True),
             }
         ],
     }
@@ -149,11 +149,12 @@ def test_the_conflists_versions_are_ours() -> None:
     assert set(install.CONFLIST_VERSIONS) <= set(SUPPORTED)
 
 
-def test_the_executable_is_installed_as_flannels_only_when_asked(tmp_path: Path) -> None:
+def test_the_executable_is_installed_in_the_place_of_others_only_when_asked(tmp_path: Path) -> None:
     install.install_executable(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["nankeen"]
-    install.install_executable(tmp_path, as_flannel=True)
-    assert (tmp_path / "flannel").read_bytes() == (tmp_path / "nankeen").read_bytes()
+    install.install_executable(tmp_path, names=["flannel", "portmap"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flannel", "nankeen", "portmap"]
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
 
 
 def test_what_was_installed_can_be_removed_and_removed_again(tmp_path: Path) -> None:
