@@ -17,6 +17,7 @@ from nankeen.inspect.walk.ending import Outcome
 from nankeen.inspect.walk.journey import Journey
 from nankeen.inspect.walk.probe import sending
 from nankeen.inspect.walk.proof import Proof, judged
+from nankeen.inspect.walk.sieve import program
 from nankeen.inspect.walk.sighting import Role, Sighting, role_of
 from nankeen.inspect.walk.tag import Tag
 from nankeen.kernel.counters import discards, more
@@ -142,11 +143,11 @@ class _Ears:
 
 @contextmanager
 def _listening(hosts: Mapping[str, Namespace], tag: Tag, ports: TunnelPorts) -> Iterator[_Ears]:
-    program = tag.program(ports)
+    wanted = program(tag, ports)
     taps: dict[str, EveryTap] = {}
     try:
         for host, namespace in hosts.items():
-            taps[host] = EveryTap(namespace, program)
+            taps[host] = EveryTap(namespace, wanted)
         yield _Ears(taps, tag, ports)
     finally:
         close_all(list(taps.values()))

@@ -9,30 +9,18 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from nankeen.inspect.filter.assemble import Label, assemble
-from nankeen.inspect.filter.facts import find_facts
-from nankeen.inspect.filter.program import INNER, OUTER, Code, Fact, place
-from nankeen.kernel.everytap import HARDWARE_TYPE
-from nankeen.kernel.tap import ETHERNET
-from nankeen.model.bpf import Op, Program
 from nankeen.model.packet import (
-    ETHERTYPE_ARP,
-    ETHERTYPE_IPV4,
-    ETHERTYPE_IPV6,
     Arp,
     ArpOperation,
-    Fragment,
     Header,
     Icmp,
     IPv4,
     IPv6,
     LinkType,
     Packet,
-    Protocol,
     Sctp,
     Tcp,
     TcpFlag,
-    TunnelPorts,
     dissect,
 )
 from nankeen.model.packet.icmp import IcmpType, Icmpv6Type
@@ -43,16 +31,8 @@ _NO_TUNNEL = 0x07
 """Bits of the payload's first octet. That is no version of IP and has not VXLAN's I flag: whatever port the probe is
 sent to, it is nobody's tunnel.
 """
-_FLOW_LABEL = 0xF_FFFF
-_KEPT = 1 << 18
-_NEXT_HEADER = 6
-"""Where IPv6's header has it."""
-_NUMBER_AT = 4
-"""Where SCTP's verification tag is, and TCP's sequence number."""
 _INITIATE_TAG = slice(4, 8)
 """Where the chunk INIT has what its receiver verifies with."""
-_ANSWER_AT = 8
-"""Where the payload of an echo begins, and TCP's acknowledgement number, from the transport header on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +88,7 @@ class Tag:
         """Whether that is what the receiver says to the probe: an echo reply, or TCP's acknowledgement or reset."""
         match packet.headers[-1] if packet.headers else None:
             case Tcp() as header:
-                return header.acknowledgement in self._acknowledged or _is_reset_to(header, self.sequence)
+                return header.acknowledgement in self.acknowledged or _is_reset_to(header, self.sequence)
             case Sctp() as header:
                 return header.verification == self.sequence
             case Icmp() as header if header.type in (IcmpType.ECHO_REPLY, Icmpv6Type.ECHO_REPLY):
@@ -116,25 +96,11 @@ class Tag:
                 return is_same and not self.is_on(packet)
         return False
 
-    def program(self, ports: TunnelPorts) -> Program:
-        """Keeps the probe, its answer, errors about it, and questions of neighbours; the first two also in tunnels."""
-        code, kept, dropped, ethernet = Code(), Label(), Label(), Label()
-        code.do(Op.LOAD_WORD, HARDWARE_TYPE)
-        for kind in sorted(ETHERNET):
-            code.branch(Op.JUMP_EQUAL, kind, ethernet)
-        self._look(code, LinkType.IP, ports, kept)
-        code.go(dropped)
-        code.put(ethernet)
-        self._look(code, LinkType.ETHERNET, ports, kept)
-        code.put(dropped)
-        code.do(Op.RETURN, 0)
-        code.put(kept)
-        code.do(Op.RETURN, _KEPT)
-        return assemble(code.items)
-
     @property
-    def _acknowledged(self) -> tuple[int, int]:
-        """With the data of a SYN, and without: who refuses a connection acknowledges it."""
+    def acknowledged(self) -> tuple[int, int]:
+        """TCP's acknowledgement numbers of an answer, without the data of a SYN and with: who refuses a connection
+        acknowledges that, too.
+        """
         return (self.sequence + 1) & 0xFFFF_FFFF, (self.sequence + 1 + self.payload) & 0xFFFF_FFFF
 
     def _numbers(self, header: Header) -> bool:
@@ -144,86 +110,6 @@ class Tag:
             case IPv6():
                 return header.flow_label == self.number
         return False
-
-    def _look(self, code: Code, link: LinkType, ports: TunnelPorts, kept: Label) -> None:
-        """Goes to `kept` where the frame is wanted; what is cut short ends the program, and is not."""
-        find_facts(code, link, ports, inner=True)
-        for level in (OUTER, INNER):
-            ipv4, ipv6, following = Label(), Label(), Label()
-            code.load(place(level, Fact.ETHERTYPE))
-            code.branch(Op.JUMP_EQUAL, ETHERTYPE_IPV4, ipv4)
-            code.branch(Op.JUMP_EQUAL, ETHERTYPE_IPV6, ipv6)
-            code.branch(Op.JUMP_EQUAL, ETHERTYPE_ARP, None, following)
-            code.load_x(place(level, Fact.NETWORK))
-            code.do(Op.LOAD_HALF_AT_X, 6)
-            code.branch(Op.JUMP_EQUAL, ArpOperation.REQUEST, kept, following)
-            code.put(ipv4)
-            self._look_at_ipv4(code, level, kept, following)
-            code.put(ipv6)
-            self._look_at_ipv6(code, level, kept, following)
-            code.put(following)
-
-    def _look_at_ipv4(self, code: Code, level: int, kept: Label, following: Label) -> None:
-        icmp, segment, answer = Label(), Label(), Label()
-        code.load_x(place(level, Fact.NETWORK))
-        code.do(Op.LOAD_HALF_AT_X, 4)
-        code.branch(Op.JUMP_EQUAL, self.identification, kept)
-        code.load(place(level, Fact.PROTOCOL))
-        code.branch(Op.JUMP_EQUAL, Protocol.ICMP, icmp)
-        for protocol in (Protocol.TCP, Protocol.SCTP):
-            code.branch(Op.JUMP_EQUAL, protocol, segment)
-        code.go(following)
-        code.put(segment)
-        self._look_for_number(code, IPv4.LENGTH, kept)
-        code.go(answer)
-        code.put(icmp)
-        code.do(Op.LOAD_BYTE_AT_X, IPv4.LENGTH)
-        code.branch(Op.JUMP_EQUAL, IcmpType.ECHO_REPLY, answer)
-        code.do(Op.LOAD_HALF_AT_X, IPv4.LENGTH + Icmp.LENGTH + 4)
-        code.branch(Op.JUMP_EQUAL, self.identification, kept, following)
-        code.put(answer)
-        self._look_for_answer(code, IPv4.LENGTH, kept, following)
-
-    def _look_at_ipv6(self, code: Code, level: int, kept: Label, following: Label) -> None:
-        icmp, segment, answer = Label(), Label(), Label()
-        code.load_x(place(level, Fact.NETWORK))
-        code.do(Op.LOAD_WORD_AT_X, 0)
-        code.do(Op.AND, _FLOW_LABEL)
-        code.branch(Op.JUMP_EQUAL, self.number, kept)
-        code.load(place(level, Fact.PROTOCOL))
-        code.branch(Op.JUMP_EQUAL, Protocol.ICMPV6, icmp)
-        for protocol in (Protocol.TCP, Protocol.SCTP):
-            code.branch(Op.JUMP_EQUAL, protocol, segment)
-        code.go(following)
-        code.put(segment)
-        self._look_for_number(code, IPv6.LENGTH, kept)
-        code.go(answer)
-        code.put(icmp)
-        code.do(Op.LOAD_BYTE_AT_X, _NEXT_HEADER)
-        code.branch(Op.JUMP_EQUAL, Protocol.FRAGMENT, answer)
-        code.do(Op.LOAD_BYTE_AT_X, IPv6.LENGTH)
-        code.branch(Op.JUMP_EQUAL, Icmpv6Type.NEIGHBOUR_SOLICITATION, kept)
-        code.branch(Op.JUMP_EQUAL, Icmpv6Type.ECHO_REPLY, answer)
-        code.do(Op.LOAD_WORD_AT_X, IPv6.LENGTH + Icmp.LENGTH)
-        code.do(Op.AND, _FLOW_LABEL)
-        code.branch(Op.JUMP_EQUAL, self.number, kept, following)
-        code.put(answer)
-        whole = Label()
-        code.do(Op.LOAD_BYTE_AT_X, _NEXT_HEADER)
-        code.branch(Op.JUMP_EQUAL, Protocol.FRAGMENT, None, whole)
-        self._look_for_answer(code, IPv6.LENGTH + Fragment.LENGTH, kept, following)
-        code.put(whole)
-        self._look_for_answer(code, IPv6.LENGTH, kept, following)
-
-    def _look_for_answer(self, code: Code, transport: int, kept: Label, following: Label) -> None:
-        code.do(Op.LOAD_WORD_AT_X, transport + _ANSWER_AT)
-        for word in (*self._acknowledged, self.sequence):
-            code.branch(Op.JUMP_EQUAL, word, kept)
-        code.go(following)
-
-    def _look_for_number(self, code: Code, transport: int, kept: Label) -> None:
-        code.do(Op.LOAD_WORD_AT_X, transport + _NUMBER_AT)
-        code.branch(Op.JUMP_EQUAL, self.sequence, kept)
 
 
 def _is_reset_to(header: Tcp, number: int) -> bool:

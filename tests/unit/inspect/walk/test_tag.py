@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from nankeen.forwarding import Packet
 from nankeen.forwarding.packet import Header, Icmp, IcmpKind, Ip, Sctp, Tcp, Udp
+from nankeen.inspect.walk.sieve import program
 from nankeen.inspect.walk.sighting import Role, role_of
 from nankeen.inspect.walk.tag import Tag
 from nankeen.kernel.everytap import HARDWARE_TYPE
@@ -52,10 +53,10 @@ def in_datagram(data: bytes) -> bytes:
 def is_kept(tag: Tag, data: bytes, link: LinkType = LinkType.ETHERNET) -> bool:
     """What the filter says, on a processor that knows nothing of devices: their kind is put into the program."""
     kind = Instruction(Op.LOAD_CONSTANT, KINDS[link])
-    program = tag.program(PORTS)
-    assert program[0] == Instruction(Op.LOAD_WORD, HARDWARE_TYPE)
+    whole = program(tag, PORTS)
+    assert whole[0] == Instruction(Op.LOAD_WORD, HARDWARE_TYPE)
     try:
-        return bool(run((kind, *program[1:]), data))
+        return bool(run((kind, *whole[1:]), data))
     except LoadError:
         return False
 
