@@ -124,7 +124,12 @@ def _host(telling: _Telling) -> str:
         where = f"on {telling.host} itself, behind" if link and isinstance(link.kind, Bridge) else "on-link at"
         return f"{destination} is {where} {device}: the packet goes straight to who has its address"
     holder = telling.holder(gateway) if link is None or not isinstance(link.kind, Vxlan) else ""
-    return f"All of {destination} is behind {device}, next hop {gateway}{f': {holder}' if holder else ''}"
+    where = f"behind {device}, next hop {gateway}{f': {holder}' if holder else ''}"
+    return (
+        f"All that has no route of its own is {where}"
+        if destination.endswith("/0")
+        else f"All of {destination} is {where}"
+    )
 
 
 def _vxlan(telling: _Telling) -> str:
