@@ -52,7 +52,11 @@ def passes(run: Run, job: Job, hook: Hook, *, iif: str = "", oif: str = "") -> E
         if found.by is not None and (found.action.act is not Act.ACCEPT or isinstance(found.by, Rule)):
             job.note(Consulted.FILTER, found.by)
         if found.action.act is not Act.ACCEPT:
-            return _refusal(job, found.action, found.by)
+            return _refusal(job, found.action, found.by, in_fragments=_in_fragments(job, hook))
+        if _in_fragments(job, hook):
+            later = ruleset.verdict(hook, _look(job, iif, oif, later=True), version, nat=False, mark=job.mark)
+            if later.action.act is not Act.ACCEPT:
+                return _refusal(job, later.action, later.by, in_fragments=True)
     if job.track is not None and not (job.track.is_own and hook in (Hook.PREROUTING, Hook.INPUT)):
         _translate(run, job, job.track, hook, iif, oif)
     return None
@@ -162,9 +166,20 @@ def _redirected(job: Job, iif: str) -> IPAddress | None:
     return next((ip for ip in own if ip.version == to.version and (to.version == 4 or scope(ip) == scope(to))), None)
 
 
-def _refusal(job: Job, action: Action, by: object) -> End:
+def _in_fragments(job: Job, hook: Hook) -> bool:
+    """Whether rules see the packet in pieces: without connection tracking nobody has put them together, but for the
+    host itself in IPv4.
+    """
+    header = job.packet.ip
+    if not header.fragment or job.host.ruleset.tracks:
+        return False
+    return hook is not Hook.INPUT or header.version == 6
+
+
+def _refusal(job: Job, action: Action, by: object, *, in_fragments: bool) -> End:
+    """Nobody is told of pieces: their checksum cannot be verified (nf_send_unreach, nf_send_unreach6)."""
     host, device = job.host.name, job.device
-    if action.act is Act.REJECT:
+    if action.act is Act.REJECT and not in_fragments:
         to = job.packet.ip.destination
         own = to if is_local(job.tables, to) else None
         return Answered(host, device, action.error, Cause.FILTERED, str(by), reset=action.reset, source=own)
@@ -207,7 +222,8 @@ def _carrying(packet: Packet, flow: Flow) -> Packet:
     return Packet((replace(header, source=flow.source, destination=flow.destination), *rest), packet.payload)
 
 
-def _look(job: Job, iif: str, oif: str) -> Look:
+def _look(job: Job, iif: str, oif: str, *, later: bool = False) -> Look:
+    """What rules see of the packet, or of its later fragments, which have no transport header."""
     packet, header = job.packet, job.packet.ip
     name = "ip" if header.version == 4 else "ip6"
     protocol = protocol_of(packet)
@@ -223,7 +239,7 @@ def _look(job: Job, iif: str, oif: str) -> Look:
     }
     facts.update({f"meta {key}": device for key, device in (("iifname", iif), ("oifname", oif)) if device})
     facts.update({f"meta {key}": device for key, device in (("iif", iif), ("oif", oif)) if device})
-    inner = packet.headers[1] if len(packet.headers) > 1 else None
+    inner = packet.headers[1] if len(packet.headers) > 1 and not later else None
     match inner:
         case Udp(source, destination) | Tcp(source, destination) | Sctp(source, destination):
             kinds = (inner.protocol.name.lower(), "th")

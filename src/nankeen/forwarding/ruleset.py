@@ -122,6 +122,9 @@ class Lookup:
         return self.entries.get(tuple(value() if callable(value) else value for value in values))
 
 
+_TRANSLATING = frozenset({Act.MASQUERADE, Act.SNAT, Act.DNAT, Act.REDIRECT})
+
+
 @dataclass(frozen=True, slots=True)
 class Action:
     """An act and what it needs."""
@@ -219,6 +222,16 @@ class Ruleset:
             for nat in (False, True)
             for version in (4, 6)
         }
+
+    @cached_property
+    def tracks(self) -> bool:
+        """Whether connections are tracked: the kernel does that where a rule translates, or asks for a state. Packets
+        in fragments are put together for it.
+        """
+        rules = [rule for chain in self.chains.values() for rule in chain.rules]
+        return any(action.act in _TRANSLATING for rule in rules for action in rule.actions) or any(
+            match.name.startswith("ct ") for rule in rules for match in rule.matches
+        )
 
     def has(self, hook: Hook, version: int, *, nat: bool) -> bool:
         """Whether any chain has a say."""

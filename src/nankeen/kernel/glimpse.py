@@ -101,7 +101,7 @@ class _View:
 
     def _begin(self) -> None:
         if self._watch is None:
-            self._watch = Watch(self.namespace)
+            self._watch = Watch(self.namespace, self._socket)
 
 
 class _SeenHost(Host):

@@ -28,7 +28,8 @@ from nankeen.kernel.watch import Watch
 from nankeen.model.errors import KernelError
 from nankeen.model.state import Veth
 
-_ATTEMPTS = 5
+_ATTEMPTS = 20
+"""Only what changed is read again: somebody who configures one host is done some time."""
 _REMEDY_CHANGES = "ask again when it is at rest"
 _REMEDY = "install the package nftables: there are rules to be read"
 
@@ -60,7 +61,7 @@ class _Reader:
         self.name = name
         self.namespace = namespace
         self.socket = NetlinkSocket(namespace)
-        self._watch = Watch(namespace)
+        self._watch = Watch(namespace, self.socket)
 
     def read(self) -> None:
         self._watch.begin()
