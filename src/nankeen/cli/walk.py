@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 
 import click
 
 from nankeen.cli.outfile import OutFile
-from nankeen.cli.output import json_option, print_json
+from nankeen.cli.output import PROGRAM, json_option, print_json
 from nankeen.inspect.inside import inside
 from nankeen.inspect.walk.account import Report
 from nankeen.inspect.walk.conduct import conduct
@@ -118,7 +119,12 @@ def print_report(report: Report, *, explain: bool = False, width: int | None = N
 
 
 def _styled(line: Line) -> str:
-    return "".join(click.style(piece.text, **_STYLES[piece.tone]) for piece in line).rstrip()  # type: ignore[arg-type]
+    return "".join(click.style(_to_be_typed(piece.text), **_STYLES[piece.tone]) for piece in line).rstrip()  # type: ignore[arg-type]
+
+
+def _to_be_typed(text: str) -> str:
+    """With commands as the reader has to type them; a line may end behind the program's name."""
+    return re.sub(r"`nankeen(?= |$)", f"`{PROGRAM}", text)
 
 
 def _width() -> int:
