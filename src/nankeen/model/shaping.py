@@ -40,6 +40,18 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """Which packets a limit is for."""
+
+    networks: tuple[IPNetwork, ...] = ()
+    """Far ends that make a difference; none where all are the same."""
+    spares: bool = True
+    """Whether those are spared; else they alone are limited."""
+    by_source: bool = True
+    """Whether the far end is where a packet comes from; else where it goes to."""
+
+
+@dataclass(frozen=True, slots=True)
 class Shaping:
     """The limits of one pod."""
 
@@ -51,6 +63,11 @@ class Shaping:
     """Far ends that make a difference; none where all are the same."""
     spares: bool = True
     """Whether what comes from those subnets, or goes there, is spared; else it alone is limited."""
+
+    @property
+    def scopes(self) -> tuple[Scope, Scope]:
+        """Of what is received, and of what is sent."""
+        return Scope(self.subnets, self.spares), Scope(self.subnets, self.spares, by_source=False)
 
     def __bool__(self) -> bool:
         return self.received is not None or self.sent is not None

@@ -16,13 +16,15 @@ from hashlib import sha512
 
 from nankeen.cni.request import Attachment
 from nankeen.cni.result import ResultInterface
-from nankeen.kernel.netlink import link, qdisc
+from nankeen.kernel import shaper
+from nankeen.kernel.netlink import link
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.model.address import HardwareAddress
 from nankeen.model.errors import KernelError
-from nankeen.model.shaping import Limit, Shaping
+from nankeen.model.shaping import Shaping
 from nankeen.model.state import Device, Link
 from nankeen.pods.attach import find
+from nankeen.pods.removal import remove_all
 
 _PREFIX, _LENGTH = "bwp", 15
 _IFB = Device("ifb")
@@ -91,69 +93,32 @@ def _is_of(network: str, found: Link) -> bool:
 
 def _make(wanted: Shaping, port: Link, network: str, name: str, node: NetlinkSocket) -> None:
     _unmake(port.name, name, node)
-    index = _index(port.name, node)
+    received, sent = wanted.scopes
     if wanted.received is not None:
-        _fill(port.name, index, wanted.received, port, node)
+        shaper.hold(node, port.name, wanted.received.bucket(port.mtu or 0), received)
     if wanted.sent is not None:
-        node.request(link.create(Link(name, _IFB, port.mtu, ifb_address(network, name)), {}), name)
-        ifb = _index(name, node)
-        _fill(name, ifb, wanted.sent, port, node)
-        node.request(link.set_up(ifb), name)
-        node.request(qdisc.ingress(index), f"ingress of {port.name}")
-        node.request(qdisc.redirect(index, ifb), f"{port.name} to {name}")
-
-
-def _fill(name: str, index: int, limit: Limit, port: Link, node: NetlinkSocket) -> None:
-    node.request(qdisc.token_bucket(index, limit.bucket(port.mtu or 0)), f"token bucket of {name}")
+        ifb = Link(name, _IFB, port.mtu, ifb_address(network, name), txqlen=port.txqlen)
+        node.request(link.create(ifb, {}), name)
+        shaper.hold(node, name, wanted.sent.bucket(port.mtu or 0), sent)
+        node.request(link.set_up(shaper.index_of(node, name)), name)
+        shaper.lead(node, port.name, name)
 
 
 def _unmake(end: str, name: str, node: NetlinkSocket) -> None:
     """Takes away whatever limits there are; what is not there is no error."""
-    index, ifb = node.index(end), node.index(name)
-    messages = [qdisc.remove(index, parent) for parent in (qdisc.INGRESS, qdisc.ROOT)] if index is not None else []
-    messages += [link.remove(ifb)] if ifb is not None else []
-    for failure in node.batch(messages):
-        if failure.errno not in (errno.ENOENT, errno.EINVAL, errno.ENODEV):
-            raise KernelError(str(failure), where=end, errno=failure.errno)
+    shaper.release(node, end)
+    remove_all(node, [name])
 
 
 def _faults(wanted: Shaping, port: Link, name: str, node: NetlinkSocket) -> Iterator[str]:
-    if wanted.received is not None:
-        yield from _bucket_faults(port.name, wanted.received, port, node)
-    if wanted.sent is None:
-        return
-    ifb = node.index(name)
-    if ifb is None:
-        yield f"the node has no {name}"
-        return
-    yield from _bucket_faults(name, wanted.sent, port, node)
-    leads = [qdisc.parse_redirect(body) for body in _filters(port.name, node)]
-    if ifb not in leads:
+    ends = (port.name, wanted.received), (name, wanted.sent)
+    for (device, limit), scope in zip(ends, wanted.scopes, strict=True):
+        if limit is None:
+            continue
+        bucket = limit.bucket(port.mtu or 0)
+        if node.index(device) is None:
+            yield f"the node has no {device}"
+        elif not shaper.holds(node, device, bucket, scope):
+            yield f"{device} has no token bucket of {bucket}"
+    if wanted.sent is not None and not shaper.leads(node, port.name, name):
         yield f"what the pod sends by {port.name} does not pass {name}"
-
-
-def _bucket_faults(name: str, limit: Limit, port: Link, node: NetlinkSocket) -> Iterator[str]:
-    bucket, index = limit.bucket(port.mtu or 0), node.index(name)
-    found = [qdisc.parse(body) for _, body in node.dump(qdisc.dump(index or 0))]
-    if not any(item.index == index and item.parent == qdisc.ROOT and item.holds(bucket) for item in found):
-        yield f"{name} has no token bucket of {bucket}"
-
-
-def _filters(end: str, node: NetlinkSocket) -> list[bytes]:
-    """The filters of what a device receives; none where there is no place for them."""
-    index = node.index(end)
-    if index is None:
-        return []
-    try:
-        return [body for _, body in node.dump(qdisc.dump_filters(index))]
-    except KernelError as error:
-        if error.errno in (errno.EINVAL, errno.ENOENT):
-            return []
-        raise
-
-
-def _index(name: str, node: NetlinkSocket) -> int:
-    index = node.index(name)
-    if index is None:
-        raise KernelError("the device has gone again", where=name, errno=errno.ENODEV)
-    return index

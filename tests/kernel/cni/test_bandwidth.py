@@ -18,6 +18,7 @@ import pytest
 from nankeen.kernel.namespace import entered
 from nankeen.kernel.netlink import qdisc
 from nankeen.model.errors import KernelError
+from nankeen.model.shaping import WHOLE_PACKET
 from nankeen.pods.bandwidth import ifb_name
 from tests.kernel.cni.runtime import Config, Runtime, veths
 from tests.kernel.conftest import Net
@@ -46,14 +47,14 @@ def stream(source: Net, destination: Net, address: str, amount: int) -> float:
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with entered(destination.namespace):
-        listener = socket.create_server((address, 0), family=family)
+        listener = socket.create_server(("", 0), family=family)
     with entered(source.namespace):
         sender = socket.socket(family, socket.SOCK_STREAM)
     with closing(listener), closing(sender):
         sender.settimeout(30)
         listener.settimeout(30)
         started = time.monotonic()
-        sender.connect(listener.getsockname())
+        sender.connect((address, listener.getsockname()[1]))
         receiver, _ = listener.accept()
         thread = threading.Thread(target=sender.sendall, args=(bytes(amount),))
         thread.start()
@@ -105,6 +106,64 @@ async def test_what_a_runtime_writes_for_no_burst_at_all_is_none(runtime: Runtim
     await runtime.add(pod, limits(ingressRate=RATE, ingressBurst=2**32 - 1))
     amount = 1_000_000
     assert stream(node, pod, "10.5.34.2", amount) >= (amount - RATE / 80) / (RATE / 8)
+
+
+SLOW = {"egressRate": 80_000, "egressBurst": 80_000, "ingressRate": 80_000, "ingressBurst": 80_000}
+"""Ten kilobytes a second: what a limit of that holds would take minutes."""
+
+
+@pytest.mark.parametrize("spared", [["10.5.0.0/16", "fc00:5::/48"], ["0.0.0.0/0", "::/0"]])
+async def test_far_ends_that_are_spared_are_not_limited(
+    runtime: Runtime, node: Net, pod: Net, spared: list[str]
+) -> None:
+    await runtime.add(pod, limits(**SLOW, unshapedSubnets=spared))
+    for here, there in (("10.5.34.1", "10.5.34.2"), ("fc00:5:0:60::1", "fc00:5:0:60::2")):
+        stream(pod, node, here, 2_000_000)
+        stream(node, pod, there, 2_000_000)
+
+
+async def test_far_ends_that_are_not_the_limited_ones_are_not_limited(runtime: Runtime, node: Net, pod: Net) -> None:
+    await runtime.add(pod, limits(**SLOW, shapedSubnets=["192.0.2.0/24", "2001:db8::/32"]))
+    for here, there in (("10.5.34.1", "10.5.34.2"), ("fc00:5:0:60::1", "fc00:5:0:60::2")):
+        stream(pod, node, here, 2_000_000)
+        stream(node, pod, there, 2_000_000)
+
+
+@pytest.mark.parametrize(
+    "subnets",
+    [{"unshapedSubnets": ["192.0.2.0/24", "2001:db8::/32"]}, {"shapedSubnets": ["10.5.34.0/24", "fc00:5:0:60::/64"]}],
+)
+@pytest.mark.parametrize("ends", [("10.5.34.1", "10.5.34.2"), ("fc00:5:0:60::1", "fc00:5:0:60::2")])
+async def test_far_ends_that_are_not_spared_are_limited(
+    runtime: Runtime, node: Net, pod: Net, subnets: dict[str, list[str]], ends: tuple[str, str]
+) -> None:
+    await runtime.add(pod, limits(**BOTH, **subnets))
+    amount = 500_000
+    least = (amount - BURST / 8 - WHOLE_PACKET) / (RATE / 8)
+    assert stream(pod, node, ends[0], amount) >= least
+    assert stream(node, pod, ends[1], amount) >= least
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "tc class change dev DEVICE parent 1: classid 1:30 htb rate 1mbit burst 200000",
+        "tc filter del dev DEVICE parent 1: pref 6",
+        "tc qdisc del dev DEVICE root",
+    ],
+)
+async def test_limits_of_some_far_ends_are_checked(runtime: Runtime, node: Net, pod: Net, damage: str) -> None:
+    config = limits(**BOTH, unshapedSubnets=["10.5.0.0/16", "fc00:5::/48"])
+    result = await runtime.add(pod, config)
+    before = node.run("tc class show dev " + veths(node)[0])
+    assert await runtime.add(pod, config) == result
+    assert node.run("tc class show dev " + veths(node)[0]) == before
+    for device in (veths(node)[0], ifb_name("cbr0", pod.name)):
+        await runtime.succeed("CHECK", pod, {**config, "prevResult": result})
+        node.run(damage.replace("DEVICE", device))
+        code, text = await runtime.refusal("CHECK", pod, {**config, "prevResult": result})
+        assert (code, text) == (103, f"CHECK: {device} has no token bucket of rate 16000000 bit/s, burst 200000 bytes")
+        await runtime.add(pod, config)
 
 
 async def test_the_devices_are_told_as_the_reference_plugin_tells_them(runtime: Runtime, node: Net, pod: Net) -> None:

@@ -63,12 +63,22 @@ class Qdisc:
     rate: int = 0
     """Of a token bucket, in bytes a second."""
     fill: int = 0
-    """How long the empty bucket takes to fill, in ticks of 64 ns, as far as the kernel tells."""
+    """How long the empty bucket takes to fill, in ticks of 64 ns: its lowest 32 bits."""
 
     def holds(self, wanted: TokenBucket) -> bool:
         """Whether it is that bucket. The kernel computes the time from the burst by shifts, and so not exactly."""
-        fill = (wanted.burst * 1_000_000_000 // wanted.rate // _TICK) & _U32
-        return self.kind == "tbf" and self.rate == wanted.rate and abs(self.fill - fill) <= max(2, fill // 1000)
+        return self.kind == "tbf" and self.rate == wanted.rate and is_fill_of(self.fill, wanted)
+
+
+def fill(bucket: TokenBucket) -> int:
+    """How long the empty bucket takes to fill, in ticks of 64 ns."""
+    return bucket.burst * 1_000_000_000 // bucket.rate // _TICK
+
+
+def is_fill_of(found: int, bucket: TokenBucket) -> bool:
+    """Whether that is the bucket's time, as far as the kernel's 32 bits tell."""
+    wanted = fill(bucket) & _U32
+    return abs(found - wanted) <= max(2, wanted // 1000)
 
 
 def token_bucket(index: int, bucket: TokenBucket) -> bytes:
