@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -15,11 +15,12 @@ import click
 from nankeen.cli.output import json_option, print_json
 from nankeen.inspect.capture.capture import Request, Summary
 from nankeen.inspect.capture.capture import capture as run
-from nankeen.inspect.capture.document import document
-from nankeen.inspect.capture.line import line
+from nankeen.inspect.capture.documents import BETWEEN, Documents
+from nankeen.inspect.capture.lines import Lines
 from nankeen.inspect.capture.listen import Limits, stopped_by_signals
-from nankeen.inspect.capture.point import Point, hosts, split
-from nankeen.inspect.capture.sight import Sight
+from nankeen.inspect.capture.order import Captured
+from nankeen.inspect.capture.point import hosts, split
+from nankeen.inspect.capture.sight import View
 from nankeen.inspect.capture.tree import tree
 from nankeen.inspect.filter import parse
 from nankeen.lab import Lab, find_lab, labs
@@ -79,23 +80,27 @@ class _Text:
     """For people: a line for each packet, or a tree."""
 
     def __init__(self, *, verbose: bool) -> None:
-        self._verbose = verbose
-        self._width = 0
+        self._of = _trees if verbose else lambda views: Lines(views).of
 
-    def begin(self, points: Sequence[Point]) -> None:
-        self._width = max(len(point.name) for point in points)
-        names = " ".join(point.name for point in points[:_SHOWN_POINTS])
-        more = f" and {len(points) - _SHOWN_POINTS} more" if len(points) > _SHOWN_POINTS else ""
+    def begin(self, views: Sequence[View]) -> None:
+        self._text = self._of(views)
+        names = " ".join(view.point for view in views[:_SHOWN_POINTS])
+        more = f" and {len(views) - _SHOWN_POINTS} more" if len(views) > _SHOWN_POINTS else ""
         click.echo(f"listening at {names}{more}; Ctrl-C ends it", err=True)
 
-    def tell(self, sights: Sequence[Sight]) -> None:
-        for sight in sights:
-            shown = [*tree(sight), ""] if self._verbose else [line(sight, self._width)]
-            sys.stdout.write("".join(f"{each}\n" for each in shown))
+    def tell(self, batch: Sequence[Captured]) -> None:
+        sys.stdout.write(self._text(batch))
         sys.stdout.flush()
 
     def end(self, summary: Summary) -> None:
         """The summary is told by whoever called."""
+
+
+def _trees(views: Sequence[View]) -> Callable[[Sequence[Captured]], str]:
+    def trees(batch: Sequence[Captured]) -> str:
+        return "".join(f"{each}\n" for _, point, frame in batch for each in (*tree(views[point].see(frame)), ""))
+
+    return trees
 
 
 class _Json:
@@ -104,15 +109,15 @@ class _Json:
     def __init__(self) -> None:
         self._before = ""
 
-    def begin(self, points: Sequence[Point]) -> None:
-        names = json.dumps([point.name for point in points], ensure_ascii=False)
+    def begin(self, views: Sequence[View]) -> None:
+        self._documents = Documents(views)
+        names = json.dumps([view.point for view in views], ensure_ascii=False)
         sys.stdout.write(f'{{"points": {names}, "packets": [\n')
         sys.stdout.flush()
 
-    def tell(self, sights: Sequence[Sight]) -> None:
-        for sight in sights:
-            sys.stdout.write(self._before + json.dumps(document(sight), ensure_ascii=False))
-            self._before = ",\n"
+    def tell(self, batch: Sequence[Captured]) -> None:
+        sys.stdout.write(self._before + self._documents.of(batch))
+        self._before = BETWEEN
         sys.stdout.flush()
 
     def end(self, summary: Summary) -> None:

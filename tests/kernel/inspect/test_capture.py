@@ -16,7 +16,7 @@ from nankeen.inspect.capture.capture import Request, Summary, capture, opened
 from nankeen.inspect.capture.listen import Limits, Stop, listen
 from nankeen.inspect.capture.order import Captured
 from nankeen.inspect.capture.point import Point, Wish
-from nankeen.inspect.capture.sight import Sight
+from nankeen.inspect.capture.sight import View
 from nankeen.inspect.filter import parse
 from nankeen.kernel.namespace import NAMED, entered
 from nankeen.model.errors import InputError, KernelError
@@ -116,17 +116,17 @@ class Audience:
 
     enough: int = 0
     names: list[str] = field(default_factory=list)
-    sights: list[Sight] = field(default_factory=list)
+    heard: list[Captured] = field(default_factory=list)
     summary: Summary | None = None
     begun: threading.Event = field(default_factory=threading.Event)
 
-    def begin(self, points: Sequence[Point]) -> None:
-        self.names = [point.name for point in points]
+    def begin(self, views: Sequence[View]) -> None:
+        self.names = [view.point for view in views]
         self.begun.set()
 
-    def tell(self, sights: Sequence[Sight]) -> None:
-        self.sights += sights
-        if self.enough and len(self.sights) >= self.enough:
+    def tell(self, batch: Sequence[Captured]) -> None:
+        self.heard += batch
+        if self.enough and len(self.heard) >= self.enough:
             raise BrokenPipeError
 
     def end(self, summary: Summary) -> None:
@@ -155,7 +155,7 @@ def test_an_audience_is_told_and_a_file_is_written(cable: Cable) -> None:
     audience, file = Audience(), BytesIO()
     summary = captured_while(cable, audience, file, Limits(count=50))
     assert summary == Summary(50, 0) == audience.summary
-    assert (audience.names, len(audience.sights)) == (["va"], 50)
+    assert (audience.names, len(audience.heard)) == (["va"], 50)
     assert file.getvalue().count(b"\x06\0\0\0") >= 50
 
 
@@ -174,7 +174,7 @@ def test_a_file_that_cannot_be_written_is_an_error(cable: Cable) -> None:
 
 def test_a_device_that_goes_down_is_told_at_the_end(cable: Cable) -> None:
     class Cutter(Audience):
-        def begin(self, _: Sequence[Point]) -> None:
+        def begin(self, _: Sequence[View]) -> None:
             cable.here.run("ip link set va down")
 
     with Stop() as stop, entered(cable.here.namespace):

@@ -18,6 +18,8 @@ LONGEST = 100
 _HTTP = re.compile(rb"(?:(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH) \S+ )?HTTP/1\.[01]\b[^\r\n]*")
 _HOST = re.compile(rb"\r\nHost: *([^\r\n]+)", re.IGNORECASE)
 _FTP = re.compile(rb"(?:[A-Z]{3,4}|\d{3})(?:[ -][^\r\n]*)?\r\n")
+_HTTP_OR_FTP = re.compile(_HTTP.pattern + b"|" + _FTP.pattern)
+_ANYTHING = re.compile(rb"(?s:.)")
 _FTP_PORT = 21
 _DNS_PORTS = frozenset({53, 5353})
 """DNS, and its multicast (RFC 6762)."""
@@ -40,26 +42,35 @@ class Application:
     text: str
 
 
+def opening(header: Tcp | Udp) -> re.Pattern[bytes] | None:
+    """What payload behind that header begins with where `application` knows it; None where it knows none."""
+    ports = (header.source, header.destination)
+    if _DNS_PORTS.intersection(ports):
+        return _ANYTHING
+    if isinstance(header, Udp):
+        return None
+    return _HTTP_OR_FTP if _FTP_PORT in ports else _HTTP
+
+
 def application(header: Tcp | Udp, payload: bytes) -> Application | None:
     """What the payload begins with, or None where it is nothing known. Never raises."""
-    ports = (header.source, header.destination)
+    known = opening(header)
+    if known is None or not known.match(payload):
+        return None
+    if known is not _ANYTHING:
+        return _line(payload)
     try:
-        if isinstance(header, Udp):
-            return _dns(payload) if _DNS_PORTS.intersection(ports) else None
-        if _DNS_PORTS.intersection(ports) and payload:
-            return _dns(payload[2:])  # its length goes before it (RFC 1035 §4.2.2)
-        return _lines(payload, is_ftp=_FTP_PORT in ports)
+        return _dns(payload if isinstance(header, Udp) else payload[2:])  # after its length (RFC 1035 §4.2.2)
     except InputError as error:
         return Application("DNS", f"malformed: {error.problem}")
 
 
-def _lines(payload: bytes, *, is_ftp: bool) -> Application | None:
+def _line(payload: bytes) -> Application:
+    """The first one, of HTTP or FTP."""
     if found := _HTTP.match(payload):
         host = _HOST.search(payload)
         return Application("HTTP", _text(found.group()) + (f" (host {_text(host[1])})" if host else ""))
-    if is_ftp and (found := _FTP.match(payload)):
-        return Application("FTP", _text(found.group().rstrip()))
-    return None
+    return Application("FTP", _text(payload.partition(b"\r\n")[0].rstrip()))
 
 
 def _text(line: bytes) -> str:

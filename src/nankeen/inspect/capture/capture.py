@@ -11,7 +11,7 @@ from nankeen.inspect.capture.listen import Limits, Stop, listen
 from nankeen.inspect.capture.order import Captured
 from nankeen.inspect.capture.point import Point, Wish, find
 from nankeen.inspect.capture.recording import Recording
-from nankeen.inspect.capture.sight import Sight, see
+from nankeen.inspect.capture.sight import View
 from nankeen.inspect.filter import Expression, compile_filter
 from nankeen.inspect.inside import inside
 from nankeen.kernel.namespace import Namespace
@@ -51,10 +51,10 @@ class Summary:
 class Audience(Protocol):
     """Who is told."""
 
-    def begin(self, points: Sequence[Point]) -> None:
-        """Where it will be listened."""
+    def begin(self, views: Sequence[View]) -> None:
+        """Where it will be listened: the points in the order of their numbers."""
 
-    def tell(self, sights: Sequence[Sight]) -> None:
+    def tell(self, batch: Sequence[Captured]) -> None:
         """What passed, in order. Raises `BrokenPipeError` where nobody reads it any more."""
 
     def end(self, summary: Summary) -> None:
@@ -83,7 +83,7 @@ def _attend(request: Request, lab: Lab | None, stop: Stop, audience: Audience | 
     with opened(points, request.wanted, ports) as taps:
         recording = Recording(file, points, taps, request.words) if file else None
         if audience:
-            audience.begin(points)
+            audience.begin([View(point.name, tap.link, ports) for point, tap in zip(points, taps, strict=True)])
         captured, unheard = 0, False
         try:
             for batch in listen(taps, stop, request.limits):
@@ -91,7 +91,7 @@ def _attend(request: Request, lab: Lab | None, stop: Stop, audience: Audience | 
                 if recording:
                     recording.write(batch)
                 if audience:
-                    audience.tell([_seen(each, points, taps, ports) for each in batch])
+                    audience.tell(batch)
         except BrokenPipeError:
             unheard = True
         if recording and not unheard:
@@ -101,10 +101,6 @@ def _attend(request: Request, lab: Lab | None, stop: Stop, audience: Audience | 
         if audience and not unheard:
             audience.end(summary)
     return summary
-
-
-def _seen(captured: Captured, points: Sequence[Point], taps: Sequence[Tap], ports: TunnelPorts) -> Sight:
-    return see(points[captured.point].name, captured.frame, taps[captured.point].link, ports)
 
 
 @contextmanager

@@ -11,24 +11,29 @@ from nankeen.model.packet import Header, Packet
 
 
 def document(sight: Sight) -> dict[str, object]:
-    """The packet, with the time in seconds since 1970 as text: a number would lose the nanoseconds."""
+    """All that is known of the packet."""
     frame = sight.frame
-    seconds, nanoseconds = divmod(frame.time, 1_000_000_000)
-    found: dict[str, object] = {
-        "time": f"{seconds}.{nanoseconds:09}",
-        "point": sight.point,
-        "direction": frame.direction.value,
-        "length": frame.length,
-        **_packet(sight.packet),
-    }
+    found = passage(stamp(frame.time), sight.point, frame.direction.value, frame.length) | contents(sight.packet)
     if sight.application is not None:
         found["application"] = {"protocol": sight.application.protocol, "text": sight.application.text}
     if sight.quoted is not None:
-        found["about"] = _packet(sight.quoted)
+        found["about"] = contents(sight.quoted)
     return found
 
 
-def _packet(packet: Packet) -> dict[str, object]:
+def stamp(nanoseconds: int) -> str:
+    """The time in seconds since 1970 as text: a number would lose the nanoseconds."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return f"{seconds}.{rest:09}"
+
+
+def passage(time: str, point: str, direction: str, length: int | str) -> dict[str, object]:
+    """When, where and which way a frame passed, and its octets."""
+    return {"time": time, "point": point, "direction": direction, "length": length}
+
+
+def contents(packet: Packet) -> dict[str, object]:
+    """The headers, how many octets of payload there are, and what is broken."""
     found: dict[str, object] = {
         "headers": [_header(header, level) for level, headers in enumerate(packet.levels) for header in headers],
         "payload": len(packet.payload),

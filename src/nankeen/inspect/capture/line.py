@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from nankeen.inspect.capture import words
 from nankeen.inspect.capture.sight import Sight
+from nankeen.kernel.ring import Direction
 from nankeen.model.packet import (
     Arp,
     Ethernet,
@@ -32,12 +33,17 @@ INTO = " ▸ "
 def line(sight: Sight, width: int) -> str:
     """The packet in one line; the point's name takes `width` columns."""
     frame = sight.frame
-    text = f"{clock(frame.time)}  {sight.point:<{width}}  {frame.direction.value:<3}  {told(sight.packet)}"
+    text = f"{clock(frame.time)}{place(sight.point, frame.direction, width)}{told(sight.packet)}"
     if sight.application is not None:
         text += f" {sight.application.protocol} {sight.application.text}"
     if sight.quoted is not None:
         text += f" about {told(sight.quoted, complete=False)}"
     return f"{text} ({frame.length} bytes)"
+
+
+def place(point: str, direction: Direction, width: int) -> str:
+    """Where and which way, with the room around it."""
+    return f"  {point:<{width}}  {direction.value:<3}  "
 
 
 def clock(nanoseconds: int) -> str:

@@ -23,12 +23,22 @@ class Sight:
     """What an ICMP error is about."""
 
 
-def see(point: str, frame: Frame, link: LinkType, ports: TunnelPorts) -> Sight:
-    """The frame read to its end."""
-    packet = dissect(frame.data, link, ports)
-    last = packet.headers[-1] if packet.headers else None
-    if packet.payload and isinstance(last, Tcp | Udp):
-        return Sight(point, frame, packet, application(last, packet.payload))
-    if packet.payload and isinstance(last, Icmp) and last.is_error:
-        return Sight(point, frame, packet, quoted=dissect(packet.payload, LinkType.IP, ports))
-    return Sight(point, frame, packet)
+@dataclass(frozen=True, slots=True)
+class View:
+    """A point, and what it takes to read frames there."""
+
+    point: str
+    """As a person names it: node1:eth0."""
+    link: LinkType
+    ports: TunnelPorts
+
+    def see(self, frame: Frame) -> Sight:
+        """The frame read to its end."""
+        packet = dissect(frame.data, self.link, self.ports)
+        last = packet.headers[-1] if packet.headers else None
+        if packet.payload and isinstance(last, Tcp | Udp):
+            return Sight(self.point, frame, packet, application(last, packet.payload))
+        if packet.payload and isinstance(last, Icmp) and last.is_error:
+            quoted = dissect(packet.payload, LinkType.IP, self.ports)
+            return Sight(self.point, frame, packet, quoted=quoted)
+        return Sight(self.point, frame, packet)

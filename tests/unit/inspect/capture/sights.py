@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 
-from nankeen.inspect.capture.sight import Sight, see
+from nankeen.inspect.capture.sight import Sight, View
 from nankeen.kernel.ring import Direction, Frame
 from nankeen.model.address import Family, HardwareAddress
 from nankeen.model.packet import (
@@ -37,7 +37,7 @@ def frame(data: bytes, *, time: int = TIME, length: int | None = None) -> Frame:
 
 
 def seen(data: bytes, link: LinkType = LinkType.ETHERNET) -> Sight:
-    return see("node1:eth0", frame(data), link, TunnelPorts())
+    return View("node1:eth0", link, TunnelPorts()).see(frame(data))
 
 
 def seen_of(headers: Sequence[Header], payload: bytes = b"") -> Sight:
