@@ -6,7 +6,6 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,15 @@ FLANNELS_LIST = {
     ],
 }
 """10-flannel.conflist as flannel ships it."""
+OURS = "/opt/cni/bin/nankeen"
+NANKEEN = pytest.param((False, {"loopback": OURS}), id="nankeen")
+FLANNEL = pytest.param(
+    (True, {"flannel": OURS, "loopback": str(REFERENCE / "loopback"), "portmap": str(REFERENCE / "portmap")}),
+    id="flannel",
+    marks=pytest.mark.skipif(not (REFERENCE / "portmap").exists(), reason="the reference plugins are not installed"),
+)
+STAND_INS = pytest.param((True, dict.fromkeys(("flannel", "loopback", "portmap"), OURS)), id="stand-ins")
+"""Which list the runtime reads, flannel's or the agent's, and what it finds under the names of plugins."""
 PORT = rpc.PortMapping(host_port=18080, container_port=7000)
 
 
@@ -56,29 +64,20 @@ class Machine:
             return socket.create_connection((str(address), port), timeout=5)
 
 
-@contextmanager
-def machine(configurations: Path | None = None) -> Iterator[Machine]:
-    """Two nodes with a pod each, and on node1 containerd, which reads the agent's own configuration, or another."""
-    missing = [name for name in ("loopback", "portmap") if not (REFERENCE / name).exists()]
-    if missing:
-        pytest.skip(f"the reference plugins are not installed: {missing}")
+@pytest.fixture(scope="module")
+def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """Two nodes with a pod each, and on node1 containerd with these plugins and that configuration list."""
+    flannels, plugins = request.param
+    directory = tmp_path_factory.mktemp("net.d")
+    (directory / "10-flannel.conflist").write_text(json.dumps(FLANNELS_LIST))
     with standing(network({"Type": "vxlan"})) as lab:
-        within = ("lab", "exec", "--name", lab.lab.name, "node1", "--")
-        run(*within, "cp", str(REFERENCE / "loopback"), str(REFERENCE / "portmap"), "/opt/cni/bin/")
-        run(*within, "cp", "/opt/cni/bin/nankeen", "/opt/cni/bin/flannel")
-        with containerd(lab.lab, "node1", *(() if configurations is None else (configurations,))) as runtime:
+        for name, source in plugins.items():
+            run("lab", "exec", "--name", lab.lab.name, "node1", "--", "cp", source, f"/opt/cni/bin/{name}")
+        with containerd(lab.lab, "node1", directory if flannels else Path("/etc/cni/net.d")) as runtime:
             yield Machine(lab, runtime)
 
 
-@pytest.fixture(scope="module", params=["nankeen", "flannel"])
-def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """With the agent's own configuration list, and with flannel's."""
-    directory = tmp_path_factory.mktemp("net.d")
-    (directory / "10-flannel.conflist").write_text(json.dumps(FLANNELS_LIST))
-    with machine(directory if request.param == "flannel" else None) as found:
-        yield found
-
-
+@pytest.mark.parametrize("node", [NANKEEN, FLANNEL, STAND_INS], indirect=True)
 def test_pods_of_a_real_runtime_are_pods_like_others_and_leave_nothing(node: Machine) -> None:
     assert node.runtime.ready() == {"RuntimeReady": True, "NetworkReady": True}
     before = node.left()
@@ -94,6 +93,7 @@ def test_pods_of_a_real_runtime_are_pods_like_others_and_leave_nothing(node: Mac
     assert node.left() == before
 
 
+@pytest.mark.parametrize("node", [NANKEEN, FLANNEL, STAND_INS], indirect=True)
 def test_a_host_port_leads_to_its_pod_as_long_as_that_lives(node: Machine) -> None:
     before = node.left()
     sandbox = node.runtime.run(PORT)
@@ -108,7 +108,16 @@ def test_a_host_port_leads_to_its_pod_as_long_as_that_lives(node: Machine) -> No
     assert node.left() == before
 
 
-@pytest.mark.parametrize("node", ["nankeen"], indirect=True)
+@pytest.mark.parametrize("node", [NANKEEN], indirect=True)
+def test_a_pods_annotation_bounds_its_bandwidth(node: Machine) -> None:
+    sandbox = node.runtime.run(annotations={"kubernetes.io/ingress-bandwidth": "8M"})
+    assert "qdisc tbf 1: dev veth" in (told := node.lab.tool("node1", "tc qdisc show"))
+    assert "rate 8Mbit" in told
+    node.runtime.remove(sandbox)
+    assert "tbf" not in node.lab.tool("node1", "tc qdisc show")
+
+
+@pytest.mark.parametrize("node", [NANKEEN], indirect=True)
 async def test_pods_that_start_while_the_agent_is_killed_have_their_network(node: Machine) -> None:
     before = node.left()
     ports = [rpc.PortMapping(host_port=18080 + number, container_port=7000) for number in range(6)]
@@ -123,6 +132,7 @@ async def test_pods_that_start_while_the_agent_is_killed_have_their_network(node
     assert node.left() == before
 
 
+@pytest.mark.parametrize("node", [NANKEEN, FLANNEL], indirect=True)
 def test_what_a_machine_left_that_lost_its_power_is_taken_back(node: Machine) -> None:
     before = node.left()
     sandboxes = [node.runtime.run() for _ in range(2)]

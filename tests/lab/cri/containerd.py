@@ -11,12 +11,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
@@ -126,7 +127,7 @@ class Containerd:
         file.write_bytes(archive(IMAGE, BUSYBOX))
         self._ctr("images", "import", str(file))
 
-    def run(self, *ports: rpc.PortMapping) -> Sandbox:
+    def run(self, *ports: rpc.PortMapping, annotations: Mapping[str, str] = MappingProxyType({})) -> Sandbox:
         """Starts a sandbox, with its network."""
         name = f"pod{next(_number)}"
         metadata = rpc.PodSandboxMetadata(name=name, uid=f"{name}-uid", namespace="default")
@@ -135,6 +136,7 @@ class Containerd:
             hostname=name,
             log_directory=str(self.directory / "logs"),
             port_mappings=ports,
+            annotations=annotations,
             linux=rpc.LinuxPodSandboxConfig(cgroup_parent=self.cgroup),
         )
         asked = rpc.RunPodSandboxRequest(config=config)
