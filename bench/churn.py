@@ -32,6 +32,8 @@ _AT_ONCE = 40
 _BETWEEN = 40
 """Answers that an agent lives to give, before it is killed."""
 _FIRST_PORT = 20_000
+_BANDWIDTH = {"ingressRate": 10**7, "ingressBurst": 10**6, "egressRate": 10**7, "egressBurst": 10**6}
+"""In bits a second, and bits. A pod that has it has a device more."""
 
 
 @dataclass
@@ -150,7 +152,7 @@ class _Runtime:
         document = {"cniVersion": "1.1.0", "name": "cbr0", "type": "nankeen", **config}
         if port:
             mapping = {"hostPort": port, "containerPort": 80, "protocol": "tcp"}
-            document["runtimeConfig"] = {"portMappings": [mapping]}
+            document["runtimeConfig"] = {"portMappings": [mapping], "bandwidth": _BANDWIDTH}
         async with self._crowd:
             process = await self._start(verb, container, pod)
             output, _ = await process.communicate(json.dumps(document).encode())
