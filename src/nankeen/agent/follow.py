@@ -28,7 +28,7 @@ from nankeen.model.errors import ConfigError, InputError, KernelError, LeaseErro
 from nankeen.model.netconf import NetworkConfig
 from nankeen.model.state import Address, Link, Route, State, Sysctl
 from nankeen.pods.network import PodNetwork
-from nankeen.pods.ports import is_loose, ports, replug
+from nankeen.pods.ports import is_loose, replug
 from nankeen.pods.resize import resize
 from nankeen.registry import Snapshot
 
@@ -167,7 +167,7 @@ class Follower:
         if event.kind in (Link, Address, Route) and event.device == self._fabric.node.underlay.device:
             return True
         if isinstance(event.object, Link) and not event.gone and is_loose(event.object):
-            return event.device in ports(self._means.settings.pod_addresses)
+            return True
         return event.contradicts(self._fabric.state, self._means.claim)
 
     async def _repair(self) -> None:
@@ -207,10 +207,10 @@ class Follower:
     def _replug(self, observed: State) -> None:
         """Puts pods' ports back that somebody has pulled out of the bridge, or whose bridge was made anew."""
         try:
-            for name in replug(self._means.socket, observed, self._means.settings.pod_addresses):
+            for name in replug(self._means.socket, observed):
                 _log.warning("repairing %s: a pod's port is back in its bridge", name)
                 self._means.reconciler.repaired += 1
-        except (KernelError, OSError) as error:
+        except KernelError as error:
             _log.error("a pod's port stays out of its bridge: %s", error)
 
     def _check_underlay(self, observed: State) -> None:

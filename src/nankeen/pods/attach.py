@@ -24,6 +24,7 @@ from nankeen.model.diff import Claim, diff
 from nankeen.model.errors import KernelError
 from nankeen.model.state import Address, Link, Sysctl, Veth
 from nankeen.pods.interface import PodInterface, pod_state, pod_sysctls
+from nankeen.pods.ports import alias_of
 
 _GONE = frozenset({errno.ENODEV, errno.ENXIO})
 _DEFAULT_VLAN = 1
@@ -115,6 +116,7 @@ def _set_up_node_end(wanted: PodInterface, master: int, node: NetlinkSocket) -> 
     messages = {
         wanted.host_name: link.change(port, port, {wanted.host_name: index, wanted.bridge: master}),
         f"{wanted.host_name} on {wanted.bridge}": bridge.port(index, hairpin=wanted.hairpin, isolated=wanted.isolated),
+        f"alias of {wanted.host_name}": link.set_alias(index, alias_of(wanted)),
         **dict(_port_vlans(wanted, index)),
     }
     _request(node, messages)

@@ -151,9 +151,8 @@ class Plugin:
         config = _config(request)
         self.host_ports.unmap(config.name, request.attachment)
         name = host_name(config.name, request.attachment, config.bridge)
-        stood = await self._remover.remove(name)
-        await self._remover.remove(bandwidth.ifb_name(config.name, request.container, request.interface))
-        if not stood and descriptor is not None:
+        ifb = bandwidth.ifb_name(config.name, request.container, request.interface)
+        if name not in await self._remover.remove(name, ifb) and descriptor is not None:
             with suppress(CniError), sandbox(request, descriptor) as pod:  # it may have gone: its end went with it
                 remove_inside(request.interface, pod)
         _unfilter(config, [name], await self._store(config).release(request.attachment))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 from nankeen.kernel.namespace import Namespace
 from nankeen.kernel.netlink import bridge, link
@@ -28,15 +29,15 @@ class Remover:
         self._wanted: set[str] = set()
         self._turn = asyncio.Lock()
 
-    async def remove(self, *names: str) -> bool:
-        """Whether any of the devices was there; all are gone when this returns. Raises `KernelError`."""
+    async def remove(self, *names: str) -> frozenset[str]:
+        """Those of the devices that were there; all are gone when this returns. Raises `KernelError`."""
         with NetlinkSocket() as node:
-            standing = [name for name in names if node.index(name) is not None]
+            standing = frozenset(name for name in names if node.index(name) is not None)
         if standing:
             await self._remove(standing)
-        return bool(standing)
+        return standing
 
-    async def _remove(self, names: Sequence[str]) -> None:
+    async def _remove(self, names: AbstractSet[str]) -> None:
         self._wanted.update(names)
         async with self._turn:
             mine = self._wanted.intersection(names)

@@ -15,6 +15,7 @@ import pytest
 from nankeen.kernel.namespace import entered
 from nankeen.kernel.program import find
 from nankeen.pods.network import PodNetwork
+from nankeen.pods.ports import replug
 from tests.kernel.cni.runtime import Config, Runtime, veths
 from tests.kernel.conftest import Net
 from tests.kernel.pods.conftest import ping
@@ -285,6 +286,24 @@ async def test_an_add_that_fails_leaves_no_rule(runtime: Runtime, node: Net, pod
     assert "nankeen-pods" in listing
     assert "10.5.34.2" not in listing
     assert "jump" not in listing
+
+
+async def test_a_port_that_was_pulled_out_finds_back_into_its_own_bridge(
+    runtime: Runtime, node: Net, make_net: Callable[[], Net]
+) -> None:
+    hand = {**by_hand({"subnet": "10.9.0.0/24"}), "hairpinMode": False, "portIsolation": True}
+    usual, other = make_net(), make_net()
+    await runtime.add(usual)
+    await runtime.add(other, hand)
+    ports = veths(node)
+    for port in ports:
+        node.run(f"ip link set {port} nomaster")
+    assert replug(node.socket, node.observe()) == ports
+    assert ping(usual, "10.5.34.1")
+    assert ping(other, "10.9.0.1")
+    assert "isolated on" in node.run(f"ip -details link show {ports[1]}")
+    await runtime.delete(other, hand)
+    assert veths(node) == ports[:1]
 
 
 @pytest.mark.parametrize("version", ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"])

@@ -1,52 +1,69 @@
-"""Pods' ports find their way back into the bridge; what is somebody else's stays where it is."""
+"""Pods' ports find their way back into their bridges; what is somebody else's stays where it is."""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
-from pathlib import Path
-from typing import TYPE_CHECKING
+import pytest
 
-from nankeen.cni.ranges import whole
-from nankeen.pods.addresses import AddressStore, Attachment
-from nankeen.pods.interface import host_name
-from nankeen.pods.ports import ports, replug
+from nankeen.cni.request import Attachment
+from nankeen.kernel.netlink import link
+from nankeen.model.address import HardwareAddress
+from nankeen.pods.interface import host_hardware_address, host_name
+from nankeen.pods.ports import Port, parse_alias, replug
+from tests.kernel.conftest import Net
 
-if TYPE_CHECKING:
-    from tests.kernel.conftest import Net
-
-POD = Attachment("container1", "eth0")
+NAME = host_name("cbr0", Attachment("container1", "eth0"))
+ADDRESS = host_hardware_address("cbr0", NAME)
 
 
-async def stored(directory: Path) -> str:
-    """The node's end of a pod that holds an address."""
-    await AddressStore(directory / "cbr0").reserve(POD, whole([IPv4Network("10.244.1.0/24")]))
-    return host_name("cbr0", POD)
+def make(net: Net, name: str = NAME, *, alias: Port, address: HardwareAddress = ADDRESS, state: str = "up") -> None:
+    """A port as an ADD leaves it, pulled out of its bridge."""
+    net.run(f"ip link add {name} address {address} type veth")
+    index = net.socket.index(name)
+    assert index is not None
+    net.socket.request(link.set_alias(index, alias.alias), name)
+    net.run(f"ip link set {name} {state}")
 
 
-async def test_a_port_that_was_pulled_out_is_put_back_and_others_are_left(net: Net, tmp_path: Path) -> None:
-    name = await stored(tmp_path)
-    net.run("ip link add cni0 type bridge")
-    for port in (name, "vethother"):
-        net.run(f"ip link add {port} type veth")
-        net.run(f"ip link set {port} up")
-    assert replug(net.socket, net.observe(), tmp_path) == [name]
-    assert f"{name}@" in net.run("ip link show master cni0")
-    assert "vethother" not in net.run("ip link show master cni0")
-    assert "hairpin on" in net.run(f"ip -details link show {name}")
-    assert replug(net.socket, net.observe(), tmp_path) == []
+@pytest.mark.parametrize("bridge", ["cni0", "br-hand"])
+@pytest.mark.parametrize("hairpin, isolated", [(True, False), (False, True), (True, True), (False, False)])
+def test_a_port_that_was_pulled_out_is_put_back_as_it_was(
+    net: Net, bridge: str, *, hairpin: bool, isolated: bool
+) -> None:
+    for name in ("cni0", "br-hand"):
+        net.run(f"ip link add {name} type bridge")
+    make(net, alias=Port("cbr0", bridge, hairpin, isolated))
+    assert replug(net.socket, net.observe()) == [NAME]
+    assert f"{NAME}@" in net.run(f"ip link show master {bridge}")
+    details = net.run(f"ip -details link show {NAME}")
+    assert ("hairpin on" in details, "isolated on" in details) == (hairpin, isolated)
+    assert replug(net.socket, net.observe()) == []
 
 
-async def test_a_port_that_is_being_made_or_is_in_another_bridge_stays(net: Net, tmp_path: Path) -> None:
-    name = await stored(tmp_path)
+def test_what_is_not_ours_stays_where_it_is(net: Net) -> None:
     net.run("ip link add cni0 type bridge")
     net.run("ip link add br9 type bridge")
-    net.run(f"ip link add {name} type veth")
-    assert replug(net.socket, net.observe(), tmp_path) == []
-    net.run(f"ip link set {name} master br9 up")
-    assert replug(net.socket, net.observe(), tmp_path) == []
+    port = Port("cbr0", "cni0", hairpin=True, isolated=False)
+    make(net, "veth-long-name", alias=port)
+    make(net, "veth00000001", alias=port)  # another's address, though it says so
+    make(net, "veth00000002", alias=port, address=host_hardware_address("cbr0", "veth00000002"), state="down")
+    make(net, "veth00000003", alias=port, address=host_hardware_address("cbr0", "veth00000003"))
+    net.run("ip link set veth00000003 master br9")
+    make(net, "veth00000004", alias=Port("cbr0", "gone", hairpin=True, isolated=False))
+    net.run("ip link add veth00000005 type veth")
+    net.run("ip link set veth00000005 up")
+    assert replug(net.socket, net.observe()) == []
+    assert net.run("ip link show master cni0") == ""
 
 
-def test_without_any_pod_there_are_no_ports(tmp_path: Path) -> None:
-    assert ports(tmp_path / "none") == frozenset()
-    (tmp_path / "file").touch()
-    assert ports(tmp_path) == frozenset()
+@pytest.mark.parametrize(
+    "port", [Port("cbr0", "cni0", hairpin=True, isolated=False), Port("a.b-c_d", "br.0", hairpin=False, isolated=True)]
+)
+def test_an_alias_tells_its_port(port: Port) -> None:
+    assert parse_alias(port.alias) == port
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nankeen", "uplink", "nankeen a b", "nankeen a on b c", "nankeen a on b isolated hairpin"]
+)
+def test_another_alias_tells_nothing(text: str) -> None:
+    assert parse_alias(text) is None

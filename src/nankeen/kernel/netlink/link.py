@@ -28,7 +28,7 @@ _IFINFOMSG = struct.Struct("=BBHiII")
 _U16_NETWORK = struct.Struct(">H")
 _IFF_UP, _IFF_LOWER_UP = 0x1, 0x1_0000
 
-_ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _LINKINFO = 1, 3, 4, 5, 10, 13, 18
+_ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _LINKINFO, _IFALIAS = 1, 3, 4, 5, 10, 13, 18, 20
 _NET_NS_FD, _EXT_MASK, _LINK_NETNSID, _GSO_MAX_SIZE, _GSO_IPV4_MAX_SIZE = 28, 29, 37, 41, 63
 _INFO_KIND, _INFO_DATA = 1, 2
 _EXT_SKIP_STATS = 1 << 3
@@ -213,6 +213,16 @@ def is_about_a_port(body: bytes) -> bool:
 def peer_index(body: bytes) -> int:
     """The interface index of a veth's other end, in whatever namespace that is; 0 for a device without one."""
     return read_u32(attributes(body, 16).get(_LINK, bytes(4)))
+
+
+def set_alias(index: int, text: str) -> bytes:
+    """Gives a device a text that `ip link` shows, of 255 bytes at most; "" takes it away."""
+    return message(RTM_NEWLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, 0, 0) + string(_IFALIAS, text))
+
+
+def alias(body: bytes) -> str:
+    """The text that a device has, or ""."""
+    return read_string(attributes(body, 16).get(_IFALIAS, b""))
 
 
 def master_index(body: bytes) -> int:
