@@ -26,6 +26,7 @@ from bench import (
     p12,
     soak,
 )
+from bench.predict import row as predict
 from bench.row import Row
 
 ROWS: tuple[Row, ...] = (
@@ -48,4 +49,5 @@ ROWS: tuple[Row, ...] = (
     *acquire.ROWS,
     *capture.ROWS,
     *forward.ROWS,
+    *predict.ROWS,
 )

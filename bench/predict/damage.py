@@ -1,25 +1,20 @@
-"""What somebody may do to a network, drawn at random from what stands in it, and how it is made good again."""
+"""What somebody may do to a network, drawn at random from what stands in it, and what undoes it."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from bench.predict.arena import Ring
 from nankeen.forwarding import Host, World
 from nankeen.model.address import IPNetwork
-from nankeen.model.errors import NankeenError
 from nankeen.model.observed import OtherRoute
 from nankeen.model.state import Address, ForwardingEntry, Link, Neighbour, Object, Route, State, Veth, Vxlan
 
 _TABLE = "predict"
 _WRONG = "02:00:00:00:00:77"
 _MTUS = (1280, 1300, 1380, 1400)
-_REAL = (Link, Address, Neighbour, ForwardingEntry, Route)
-"""Kinds of which nothing comes and goes by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,52 +307,3 @@ KINDS: dict[str, Callable[[random.Random, Host], _Drawn]] = {
     "packet filter": _filter,
     "translation": _translation,
 }
-
-
-def done(ring: Ring, damage: Damage) -> None:
-    """Raises `NankeenError` where it cannot be done."""
-    if damage.host:
-        ring.run(damage.host, damage.do)
-
-
-def made_good(ring: Ring, damage: Damage, sound: World) -> list[str]:
-    """Undone, and what went with it brought back. What is still otherwise then, in words."""
-    if not damage.host:
-        return []
-    if damage.undo:
-        with suppress(NankeenError):  # what is there to undo may have gone with a device; what counts is looked at
-            ring.run(damage.host, damage.undo)
-    for _ in range(3):  # a device that comes up brings routes, and takes none of ours
-        missing, _ = _differences(ring, damage.host, sound)
-        if not missing:
-            break
-        for item in missing:
-            with suppress(NankeenError):  # one may need another; each is looked for again
-                ring.run(damage.host, _again(item))
-    ring.hurry(damage.host)
-    missing, extra = _differences(ring, damage.host, sound)
-    return [*(f"missing: {item}" for item in missing), *(f"left over: {item}" for item in extra)]
-
-
-def _differences(ring: Ring, host: str, sound: World) -> tuple[list[Object], list[Object]]:
-    """What is missing of the sound host, in the order in which it is to be brought back; and what is too much.
-    Link-local addresses come by themselves.
-    """
-    now, then = (
-        {item for item in _state(world.hosts[host]) if isinstance(item, _REAL) and "fe80::" not in str(item)}
-        for world in (ring.world(), sound)
-    )
-    return sorted(then - now, key=lambda item: (_REAL.index(type(item)), str(item))), sorted(now - then, key=str)
-
-
-def _again(item: Object) -> str:
-    match item:
-        case Link():
-            return f"ip link set {item.name} {'up' if item.up else 'down'} mtu {item.mtu}"
-        case Address():
-            return f"ip address replace {item.interface} dev {item.device}{' nodad' * (item.interface.version == 6)}"
-        case Neighbour():
-            return f"ip neigh replace {item.destination} lladdr {item.address} dev {item.device} nud permanent"
-        case ForwardingEntry():
-            return f"bridge fdb replace {item.address} dev {item.device} dst {item.destination} self permanent"
-    return f"ip {_six(item)} route replace {item}"

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.predict.arena import Arena, Ring, ring
-from bench.predict.damage import SOUND, Damage, done, drawn, made_good
+from bench.predict.damage import SOUND, Damage, drawn
 from bench.predict.judge import mismatch
 from bench.predict.packets import Case, Places
+from bench.predict.repair import done, made_good
 from bench.predict.wire import Fate, Wires
 from nankeen.forwarding import Unknown, Walk, walk
 from nankeen.lab.lab import LabNode, LabPod, LabRouter

@@ -257,15 +257,17 @@ class Ruleset:
     def _chain(self, table: str, name: str, look: Look, mark: int, depth: int) -> Outcome:
         if depth > _JUMPS:
             raise Unpredictable(f"the chains of table {table} lead in a circle")
+        seen = Look({**look.facts, "meta mark": mark})
         for rule in self.chains[table, name].rules:
-            seen = Look({**look.facts, "meta mark": mark})
             if not all(match.holds(seen) for match in rule.matches):
                 continue
             if rule.unknown and any(action.act is not Act.CONTINUE for action in rule.actions):
                 raise Unpredictable(f"{', '.join(rule.unknown)} is not understood: {rule}")
             for action in rule.actions:
                 found = self._act(table, rule, action, seen, mark, depth)
-                mark = found.mark
+                if found.mark != mark:
+                    mark = found.mark
+                    seen = Look({**look.facts, "meta mark": mark})
                 if found.action.act is not Act.CONTINUE:
                     return found
         return Outcome(_NOTHING, None, mark)
