@@ -195,10 +195,19 @@ def _check_given(given: Fields | None) -> None:
     """Looks at capabilities that come to nothing here: names for other pods, which are DNS's, and what a veth lacks."""
     if given is None:
         return
-    strings(given, "aliases")
+    _check_aliases(given)
     if given.raw("infinibandGUID"):
         problem = "an Ethernet interface has none"
         raise CniError(Code.UNSUPPORTED_FIELD, problem, where="runtimeConfig.infinibandGUID", remedy="leave it out")
+
+
+def _check_aliases(given: Fields) -> None:
+    """Names of the pod: a list of them by the conventions, and lists by network as Podman has it, for its `dnsname`."""
+    if not isinstance(given.raw("aliases"), dict):
+        strings(given, "aliases")
+    elif (by_network := given.object("aliases")) is not None:
+        for network in by_network.besides():
+            strings(by_network, network)
 
 
 def _parse_dns(fields: Fields, given: Fields | None) -> Dns:

@@ -110,6 +110,7 @@ def test_a_default_gateway_is_a_gateway() -> None:
         {"runtimeConfig": {"dns": {"options": {}}}},
         {"runtimeConfig": {"aliases": "db"}},
         {"runtimeConfig": {"aliases": [1]}},
+        {"runtimeConfig": {"aliases": {"cbr0": "db"}}},
     ],
 )
 def test_a_wrong_option_is_refused(members: dict[str, Any]) -> None:
@@ -148,6 +149,7 @@ def test_dns_of_the_runtime_goes_before_that_of_the_configuration() -> None:
 
 def test_names_for_other_pods_are_read_and_change_nothing() -> None:
     assert parse(runtimeConfig={"aliases": ["db", "db.example"]}) == parse()
+    assert parse(runtimeConfig={"aliases": {"cbr0": ["db"], "other": []}}) == parse()  # as Podman has it
 
 
 KEYS = ["bridge", "mtu", "vlan", "vlanTrunk", "ipam", "dns", "runtimeConfig", "args", "isGateway", "cni", "ips", "mac"]
