@@ -130,7 +130,7 @@ DAMAGES = [
      "Decapsulation and delivery", "no device is up for VNI 1 on UDP port 8472", "compare VNI, port and address"),
     ("node2", "ip link set cni0 down", None,
      "Decapsulation and delivery", "no route to 10.244.2.2", "lacks a route"),
-    ("node2", f"ip link set {PORT} down", f"ip link set {PORT} up",
+    ("node2", f"ip link set {PORT} down; ip neigh flush dev cni0", f"ip link set {PORT} up",
      "Decapsulation and delivery", "nobody at cni0 answers for 10.244.2.2", "whether the pod or node still runs"),
     ("node2", "sysctl -qw net.ipv4.conf.flannel/1.rp_filter=1; ip route del 10.244.1.0/24",
      "sysctl -qw net.ipv4.conf.flannel/1.rp_filter=0; ip route add 10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nankeen.forwarding import Answered, Cause, Consulted, Dropped, End, Hop, Walk
 from nankeen.inspect.walk.surroundings import Surroundings
 from nankeen.model.observed import BridgeEntry, OtherRoute
-from nankeen.model.state import MAIN_TABLE, Route
+from nankeen.model.state import MAIN_TABLE, Bridge, Route
 from nankeen.model.tunnel import TunnelPeer, TunnelSocket
 
 DATA_PATH = "nankeen.tunnel"
@@ -25,8 +25,11 @@ class Decision:
     """The table's own line; "" where it has none, which is why the packet goes no further."""
 
     @classmethod
-    def of(cls, hop: Hop) -> Decision:
+    def of(cls, hop: Hop, around: Surroundings | None = None) -> Decision:
+        """`around` tells what the device is, which an entry that is not there does not."""
         command = command_of(hop)
+        if around is not None and hop.consulted is Consulted.FDB and _is_bridge(hop, around):
+            command = f"bridge fdb show br {hop.device}"
         table = command.partition(" show table ")[2]
         return cls(hop.host, command, hop.line.replace(f" table {table}", "", 1) if table else hop.line)
 
@@ -57,6 +60,11 @@ def command_of(hop: Hop) -> str:
         case Consulted.SETTING:
             return "sysctl " + hop.line.partition(" = ")[0]
     return hop.consulted.command
+
+
+def _is_bridge(hop: Hop, around: Surroundings) -> bool:
+    link = around.world.hosts[hop.host].tables.links.get(hop.device)
+    return link is not None and isinstance(link.kind, Bridge)
 
 
 def _is_ip(hop: Hop) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nankeen.forwarding import Answered, Cause, Dropped
 from nankeen.inspect.walk.journey import Journey
 from nankeen.inspect.walk.surroundings import Role, Surroundings
+from nankeen.model.state import Bridge, Ipip, LinkKind, Tun, Vxlan
 
 _AGENT = "its agent writes it: see whether that runs and what differs, with `nankeen lab status`"
 _REMEDIES = {
@@ -45,6 +46,8 @@ def _missing(end: Answered | Dropped, journey: Journey, around: Surroundings) ->
     if around.role(end.host) is Role.POD and end.cause is Cause.NO_ROUTE:
         return _ON_POD
     link = around.world.hosts[end.host].tables.links.get(end.device)
+    if end.cause is Cause.NO_FORWARDING_ENTRY and link is not None and isinstance(link.kind, Bridge):
+        return "no port of {device} leads there: see whether the pod still runs and its port is up, with `bridge link`"
     if end.cause is Cause.NO_NEIGHBOUR and (link is None or not _is_tunnel(link.kind)):
         return "nobody has that address there: see whether the pod or node still runs, and has it, with `ip address`"
     if end.cause is Cause.NO_ROUTE and around.holder(journey.question.packet.ip.destination) is None:
@@ -53,5 +56,5 @@ def _missing(end: Answered | Dropped, journey: Journey, around: Surroundings) ->
     return f"{{host}} lacks a {what} for that peer: {_AGENT}"
 
 
-def _is_tunnel(kind: object) -> bool:
-    return type(kind).__name__ in ("Vxlan", "Ipip", "Tun")
+def _is_tunnel(kind: LinkKind) -> bool:
+    return isinstance(kind, Vxlan | Ipip | Tun)

@@ -96,7 +96,7 @@ def _steps(journey: Journey, around: Surroundings, *, arrives: bool) -> tuple[St
     for leg in found:
         count = sum(isinstance(item, Passage) for item in leg.items)
         is_last = leg is found[-1]
-        decisions = tuple(Decision.of(hop) for hop in leg.hops)
+        decisions = tuple(Decision.of(hop, around) for hop in leg.hops)
         fails = is_last and not arrives
         after = journey.walk.last if is_last and arrives else _after(leg)
         steps.append(

@@ -279,3 +279,13 @@ def test_what_cannot_be_told_is_called_unknown_and_has_no_remedy() -> None:
     story = told("pod1", "pod2", surroundings(node2=Host("node2", None)))
     assert story.end == "unknown beyond node1: nothing was observed of node2"
     assert (story.arrives, story.remedy) == (False, "")
+
+
+def test_a_bridge_without_a_port_for_the_pod_is_no_matter_of_the_agent() -> None:
+    text = without(without(node(2), "veth1:"), "veth3:") + "10.244.2.5 dev cni0 lladdr 02:00:00:00:05:25 PERMANENT\n"
+    story = told("pod1", "pod2", surroundings(node2=host("node2", text)))
+    last = story.steps[-1]
+    assert (last.title, last.decision.command) == ("Decapsulation and delivery", "bridge fdb show br cni0")
+    assert story.remedy == (
+        "no port of cni0 leads there: see whether the pod still runs and its port is up, with `bridge link`"
+    )
