@@ -91,7 +91,7 @@ class Request:
     path: tuple[str, ...] = ()
     """CNI_PATH: directories of plugins."""
     previous: Result | None = None
-    """`prevResult`, for CHECK, and for the ADD of a chain's later member."""
+    """`prevResult`: for CHECK, and for the ADD of a chain's later member."""
     valid: frozenset[Attachment] = frozenset()
     """What stands, for GC: the rest may go."""
     document: Mapping[str, JSON] = field(default_factory=dict, compare=False, repr=False)
@@ -175,16 +175,22 @@ def _config(
 
 
 def _previous(fields: Fields, verb: Verb, config: PluginConfig | FlannelConfig | ChainedConfig) -> Result | None:
-    chained = isinstance(config, ChainedConfig)
-    if verb is not Verb.CHECK and not (chained and verb is Verb.ADD):
+    if verb not in (Verb.ADD, Verb.CHECK):
         return None
     found = fields.object("prevResult")
     if found is not None:
         return parse_result(found, config.version)
-    if isinstance(config, ChainedConfig) and isinstance(config.member, Loopback):
-        return None  # it stands alone as a rule
-    remedy = "it must come after another plugin" if verb is Verb.ADD else "CHECK needs what ADD answered"
-    raise CniError(Code.INVALID_CONFIG, "missing prevResult", where=WHERE, remedy=remedy)
+    if isinstance(config, ChainedConfig):
+        if isinstance(config.member, Loopback):
+            return None  # it stands alone as a rule
+        raise _missing("it must come after another plugin")
+    if verb is Verb.CHECK:
+        raise _missing("CHECK needs what ADD answered")
+    return None
+
+
+def _missing(remedy: str) -> CniError:
+    return CniError(Code.INVALID_CONFIG, "missing prevResult", where=WHERE, remedy=remedy)
 
 
 def _valid(fields: Fields) -> frozenset[Attachment]:

@@ -6,7 +6,7 @@ what is written here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -68,6 +68,20 @@ class Result:
     addresses: tuple[ResultAddress, ...]
     routes: tuple[ResultRoute, ...]
     dns: Dns = field(default=NO_DNS)
+
+    def after(self, previous: Result) -> Result:
+        """Both in one: what another plugin answered before, and this."""
+        count = len(previous.interfaces)
+        own = (
+            item if item.interface is None else replace(item, interface=item.interface + count)
+            for item in self.addresses
+        )
+        return Result(
+            interfaces=previous.interfaces + self.interfaces,
+            addresses=(*previous.addresses, *own),
+            routes=previous.routes + self.routes,
+            dns=previous.dns if self.dns == NO_DNS else self.dns,
+        )
 
     def render(self, version: str) -> bytes:
         """The result object in that version; a field which that version does not have is left out."""

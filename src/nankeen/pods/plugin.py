@@ -117,7 +117,8 @@ class Plugin:
             except BaseException:
                 await self._store(config).free(reservation.fresh)
                 raise
-        return result(attached, reservation.gateways, request.namespace, dns)
+        done = result(attached, reservation.gateways, request.namespace, dns)
+        return done if request.previous is None else done.after(request.previous)
 
     def _attach(
         self, request: Request, config: PluginConfig, network: PodNetwork, reservation: Reservation, pod: Namespace

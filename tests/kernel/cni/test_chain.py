@@ -212,6 +212,18 @@ async def test_limits_that_one_has_made_the_other_takes_back(
     assert node.run("ip link show type ifb") == ""
 
 
+async def test_what_came_before_us_is_passed_on_too(make_chain: MakeChain, pod: Net) -> None:
+    chain = make_chain({"type": "loopback"}, {"type": "nankeen", "dns": {"domain": "d"}}, version="1.0.0")
+    result = await chain.add(pod)
+    assert [item["name"] for item in result["interfaces"]][0::3] == ["lo", "eth0"]
+    assert [(item["address"], item["interface"]) for item in result["ips"]] == [
+        ("127.0.0.1/8", 0), ("::1/128", 0), ("10.5.34.2/24", 3), ("fc00:5:0:60::2/64", 3),
+    ]  # fmt: skip
+    assert result["dns"] == {"domain": "d"}
+    assert await chain.check(pod, result) == []
+    await chain.delete(pod, result)
+
+
 async def test_a_loopback_alone_comes_up_and_is_told(make_chain: MakeChain, pod: Net) -> None:
     chain = make_chain({"type": "loopback"}, version="1.0.0")
     result = await chain.add(pod)
