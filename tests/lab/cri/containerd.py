@@ -92,21 +92,10 @@ class Containerd:
         config = _CONFIG.format(directory=self.directory, image=IMAGE, configurations=self.configurations)
         (self.directory / "config.toml").write_text(config)
         with (self.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen(self._command(), stdout=log, stderr=log)
+            script = f"exec containerd --config {self.directory}/config.toml"
+            self.process = subprocess.Popen(alone_on(self.lab, self.node, script), stdout=log, stderr=log)
         self.channel = grpc.insecure_channel(f"unix:{self.directory / 'sock'}")
         self.ready()
-
-    def _command(self) -> list[str]:
-        """containerd in the node's namespaces, and the first of a PID namespace, so that none of its pods outlives it.
-
-        A node's /sys shows its own devices, and over that of the machine, which has the cgroups.
-        """
-        assert self.lab.supervisor is not None
-        namespaces = self.lab.node(self.node).namespaces
-        inside = ["nsenter", f"--mount=/proc/{self.lab.supervisor.pid}/root{namespaces.mount}"]
-        alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        script = f"umount /sys && exec containerd --config {self.directory}/config.toml"
-        return [*inside, f"--net={namespaces.network}", *alone, "sh", "-c", script]
 
     def kill(self) -> None:
         """Ends it and all of its pods at once, as a machine that loses its power does."""
@@ -179,14 +168,33 @@ class Containerd:
         return call(asked, timeout=_SECONDS, wait_for_ready=True)
 
 
-@contextmanager
-def containerd(lab: Lab, node: str, configurations: Path = Path("/etc/cni/net.d")) -> Iterator[Containerd]:
-    """containerd at work on a node, with its image; it and its pods end afterwards. Skips where the machine cannot."""
-    _need("containerd", "containerd-shim-runc-v2", "ctr", "runc", "nsenter", "unshare", str(BUSYBOX))
+def alone_on(lab: Lab, node: str, script: str) -> list[str]:
+    """The command that runs a script in a node's namespaces, in a PID namespace of which nothing outlives it.
+
+    A node's /sys shows its own devices, and lies over that of the machine, which has the cgroups.
+    """
+    assert lab.supervisor is not None
+    namespaces = lab.node(node).namespaces
+    inside = ["nsenter", f"--mount=/proc/{lab.supervisor.pid}/root{namespaces.mount}", f"--net={namespaces.network}"]
+    alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    return [*inside, *alone, "sh", "-ec", f"umount /sys; {script}"]
+
+
+def need(*programs: str) -> None:
+    """Skips a test where a program is missing, or the machine cannot hold containers."""
+    missing = [name for name in (*programs, "runc", "nsenter", "unshare", str(BUSYBOX)) if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"not on this machine: {', '.join(missing)} (Debian: containerd podman runc busybox-static)")
     if b"/ld-linux" in BUSYBOX.read_bytes()[:4096]:
         pytest.skip(f"{BUSYBOX} needs libraries, that an image has not (Debian: busybox-static)")
     if not os.access(CGROUPS, os.W_OK) or not any(CGROUPS.iterdir()):
         pytest.skip(f"runc needs cgroups that one may write to, at {CGROUPS}")
+
+
+@contextmanager
+def containerd(lab: Lab, node: str, configurations: Path = Path("/etc/cni/net.d")) -> Iterator[Containerd]:
+    """containerd at work on a node, with its image; it and its pods end afterwards. Skips where the machine cannot."""
+    need("containerd", "containerd-shim-runc-v2", "ctr")
     with tempfile.TemporaryDirectory(prefix="nk-") as directory:
         runtime = Containerd(lab, node, Path(directory), configurations)
         try:
@@ -195,16 +203,10 @@ def containerd(lab: Lab, node: str, configurations: Path = Path("/etc/cni/net.d"
             yield runtime
         finally:
             runtime.kill()
-            _remove_cgroups(runtime.cgroup)
+            remove_cgroups(runtime.cgroup)
 
 
-def _need(*programs: str) -> None:
-    missing = [program for program in programs if shutil.which(program) is None]
-    if missing:
-        pytest.skip(f"not on this machine: {', '.join(missing)} (Debian: containerd runc busybox-static)")
-
-
-def _remove_cgroups(name: str) -> None:
+def remove_cgroups(name: str) -> None:
     """Pods that were killed leave empty cgroups, in each hierarchy there is (cgroups(7))."""
     for top in (CGROUPS, *CGROUPS.iterdir()):
         for path, _, _ in os.walk(top / name.lstrip("/"), topdown=False):
