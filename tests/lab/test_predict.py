@@ -13,8 +13,8 @@ from bench.predict.arena import ARENAS, Arena
 from bench.predict.damage import KINDS
 from bench.predict.trial import trials
 
-CASES, PER_ROUND = 180, 20
-CHOSEN = [arena for arena in ARENAS if arena.topology == "two-switches" and arena.families == (4, 6)]
+CASES, PER_ROUND = 150, 25
+CHOSEN = [arena for arena in ARENAS if arena.publishes or arena.name == "two-switches/vxlan+DirectRouting/IPv4+IPv6"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: raw sockets in the namespaces of a lab")
@@ -26,4 +26,4 @@ def test_what_is_predicted_of_random_packets_in_a_damaged_lab_is_what_becomes_of
     assert tally.count == CASES
     assert tally.unknown.total() < CASES // 20
     assert min(predicted.values()) > CASES // 5
-    assert len({key[1] for key in tally.cases} & KINDS.keys()) >= 4
+    assert len({key[1] for key in tally.cases} & KINDS.keys()) >= 3
