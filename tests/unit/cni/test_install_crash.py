@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -29,6 +30,7 @@ def killed_at(number: int, directory: Path) -> bool:
     """Whether the installation was killed before that call; False where it came to its end."""
     child = os.fork()
     if not child:
+        gc.disable()  # what other tests left, gRPC's channels for one, waits for threads that are not here
         status = 1
         try:
             _die_at(number)

@@ -7,6 +7,7 @@ left. That is repeated with n from 1 until the child comes to its end.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator
@@ -49,6 +50,7 @@ def _killed_at(number: int, directory: Path, operation: Operation) -> bool:
     """Whether the operation was killed at that call; False where it came to its end before."""
     child = os.fork()
     if not child:
+        gc.disable()  # what other tests left, gRPC's channels for one, waits for threads that are not here
         status = 1
         try:
             loop = asyncio.new_event_loop()
