@@ -26,6 +26,8 @@ _WORK: dict[Stage, Callable[[Run, Job], Outcome]] = {
     Stage.ARRIVE: ethernet.arrive,
 }
 _ANY_SIZE = 1 << 20
+_REMEMBERED = 100_000
+"""Legs of one world: a scan of a whole network asks for one each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ def _leg(run: Run, job: Job) -> Leg | None:
     key = (host.name, job.device, job.nexthop or header.destination, source)
     leg = legs.get(key)
     if leg is None:
+        if len(legs) >= _REMEMBERED:
+            legs.clear()
         leg = legs[key] = _walked(run, job) or False
     if leg is False or job.packet.exceeds(leg.limit):
         return None

@@ -35,6 +35,8 @@ _STEPS = 10_000
 """Steps of one walk, of all copies together."""
 _SURELY_NO_LOOP = 100
 """Steps after which it is looked for loops: to remember each frame takes more time than to decide about it."""
+_REMEMBERED = 100_000
+"""Answers of neighbours in one world."""
 _QUESTIONS = 6
 """A question of a neighbour may need another, of a tunnel's underlay; no sound network has more in a row."""
 
@@ -176,6 +178,8 @@ def _resolve(run: Run, job: Job, hop: IPAddress) -> HardwareAddress | None:
     key = (job.host.name, job.device, hop, asking)
     found = run.world.resolved.get(key)
     if found is None:
+        if len(run.world.resolved) >= _REMEMBERED:
+            run.world.resolved.clear()
         found = run.world.resolved[key] = _ask(run, job, asking, hop)
     run.learned.update(found.learned)
     run.vteps.update(found.vteps)
