@@ -40,7 +40,7 @@ def admitted(tables: Tables, header: Ip, device: str, mark: int) -> tuple[Decisi
     Raises `Unpredictable`.
     """
     key = (header.source, header.destination, device, mark)
-    found = tables.remembered(key)
+    found = tables.remembered.get(key)
     if not isinstance(found, _Admission):
         decision = _decision(tables, header, device, mark)
         found = _Admission(decision, refused(tables, header, device, mark) if decision is not None else None)

@@ -19,6 +19,11 @@ _SPARE = 4
 """Bytes that a device takes in above its MTU: room for a VLAN tag (is_skb_forwardable in net/core/dev.c)."""
 _NO_STATIONS = Ethernet(HardwareAddress(bytes(6)), HardwareAddress(bytes(6)))
 """What frames at the loopback device have."""
+_FRAMELESS = (Ipip, Tun)
+_WIREGUARD = Device("wireguard")
+"""What has no hardware addresses."""
+_MEASURED = (Veth, Device)
+"""What refuses frames that are too large when they come in."""
 _WIRED = frozenset({"", "dummy", "ifb"})
 """Kinds of devices of which nothing is to know but what they are wired to."""
 
@@ -30,7 +35,7 @@ def transmit(run: Run, job: Job) -> Outcome:
         return Dropped(job.host.name, job.device, Cause.NO_LINK if link is None else Cause.LINK_DOWN)
     if job.device == "lo":
         return _loop_back(run, job)
-    if isinstance(link.kind, Ipip | Tun) or link.kind == Device("wireguard"):
+    if isinstance(link.kind, _FRAMELESS) or link.kind == _WIREGUARD:
         if run.passages:
             job.passes(Direction.LEAVES)
         return tunnel.enter(job, link)
@@ -112,7 +117,7 @@ def arrive(run: Run, job: Job) -> Outcome:
     link = job.tables.links.get(job.device)
     if link is None or not link.up:
         return Dropped(job.host.name, job.device, Cause.NO_LINK if link is None else Cause.LINK_DOWN)
-    is_wired = isinstance(link.kind, Veth | Device)  # what comes out of a tunnel, or by a bridge, is not measured
+    is_wired = isinstance(link.kind, _MEASURED)  # what comes out of a tunnel, or by a bridge, is not measured
     if is_wired and link.mtu and job.packet.exceeds(link.mtu + _SPARE + Ethernet.size):
         detail = f"{job.packet.size - Ethernet.size} bytes, and {job.device} takes {link.mtu}"
         return Dropped(job.host.name, job.device, Cause.TOO_BIG, detail)

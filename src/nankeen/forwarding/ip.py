@@ -31,7 +31,6 @@ _SPEAK = frozenset({IcmpKind.ECHO_REQUEST, IcmpKind.ECHO_REPLY})
 
 def send(run: Run, job: Job) -> Outcome:
     """A process of the host sends the packet: it is routed, and gets a source address if it has none."""
-    del run
     tables, header = job.tables, job.packet.ip
     given = None if header.source.is_unspecified else header.source
     if given is not None and not tables.holds(given):
@@ -50,7 +49,7 @@ def send(run: Run, job: Job) -> Outcome:
     mtu = tables.links[job.device].mtu if job.device in tables.links else None
     if header.dont_fragment and mtu and job.packet.exceeds(mtu):
         return _too_big(job, mtu)  # the socket says so, before any filter is asked
-    return job
+    return output(run, job)
 
 
 def output(run: Run, job: Job) -> Outcome:

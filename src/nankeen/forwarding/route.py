@@ -62,7 +62,7 @@ def lookup(tables: Tables, destination: IPAddress, query: Query = ANY) -> Decisi
     version = destination.version
     # Where rules are the kernel's own, nothing but the destination and the device counts.
     key = (destination, query) if tables.has_own_rules[version] else (destination, query.oif)
-    found = tables.remembered(key)
+    found = tables.remembered.get(key)
     if found is None:
         found = _lookup(tables, destination, query) or False
         tables.remember(key, found)

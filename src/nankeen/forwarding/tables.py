@@ -78,7 +78,8 @@ class Tables:
         self.settings = {setting.path: setting.value for setting in state.of(Sysctl)}
         self.facts = {facts.device: facts for facts in state.of(LinkFacts)}
         self.ports = {port.device: port for port in state.of(BridgePort)}
-        self._cache: dict[object, object] = {}
+        self.remembered: dict[object, object] = {}
+        """What earlier lookups of this state found: the state does not change."""
         self._forwarding: dict[tuple[int, str], bool] = {}
 
     def setting(self, path: str) -> int:
@@ -235,11 +236,7 @@ class Tables:
             entry = Entry(kind, other.hops, other.metric, length, other.source, other.tos, other)
             yield destination.version, other.table, entry
 
-    def remembered(self, key: object) -> object | None:
-        """What an earlier lookup of this state found: the state does not change."""
-        return self._cache.get(key)
-
     def remember(self, key: object, found: object) -> None:
-        if len(self._cache) >= _REMEMBERED:
-            self._cache.clear()
-        self._cache[key] = found
+        if len(self.remembered) >= _REMEMBERED:
+            self.remembered.clear()
+        self.remembered[key] = found

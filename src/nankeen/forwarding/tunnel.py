@@ -63,10 +63,14 @@ def enter_vxlan(run: Run, job: Job, link: Link, vxlan: Vxlan) -> Outcome:
 
 def _destinations(run: Run, job: Job, link: Link, to: HardwareAddress) -> list[ForwardingEntry | BridgeEntry]:
     """What the table has for an address, then what this walk's frames taught, then what it has for anybody."""
-    table, learned = job.tables.forwarding, run.vteps.get((job.host.name, link.name, to))
-    if (link.name, to) not in table and learned is not None:
+    table = job.tables.forwarding
+    found = table.get((link.name, to))
+    if found:
+        return found
+    learned = run.vteps.get((job.host.name, link.name, to))
+    if learned is not None:
         return [BridgeEntry(link.name, to, destination=learned)]
-    return table.get((link.name, to)) or table.get((link.name, _ANYBODY)) or []
+    return table.get((link.name, _ANYBODY)) or []
 
 
 def _encapsulate(job: Job, link: Link, vxlan: Vxlan, entry: ForwardingEntry | BridgeEntry) -> Job | End:
