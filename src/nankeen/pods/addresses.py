@@ -16,7 +16,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,10 +91,16 @@ class AddressStore:
         if not self._directory.is_dir():
             return ()
         async with self._locked():
-            held = self._all_held(attachments, self._holders.read())
-            held = held or self._all_held(attachments, self._holders.read(afresh=True))
+            held = self._look_for(attachments)
             self._unlink(held)
             return held
+
+    async def held(self, *attachments: Attachment) -> tuple[IPAddress, ...]:
+        """What the attachments hold."""
+        if not self._directory.is_dir():
+            return ()
+        async with self._locked():
+            return self._look_for(attachments)
 
     async def free(self, addresses: Sequence[IPAddress]) -> None:
         """Frees these addresses, whoever holds them; one that nobody holds is no error."""
@@ -149,6 +155,10 @@ class AddressStore:
         finally:
             draft.unlink(missing_ok=True)
         return True
+
+    def _look_for(self, attachments: Collection[Attachment]) -> tuple[IPAddress, ...]:
+        held = self._all_held(attachments, self._holders.read())
+        return held or self._all_held(attachments, self._holders.read(afresh=True))
 
     def _all_held(self, attachments: Iterable[Attachment], holders: Mapping[str, Holder]) -> tuple[IPAddress, ...]:
         return tuple(address for item in attachments for address in self._held(item, holders))

@@ -156,7 +156,10 @@ class Plugin:
         if name not in await self._remover.remove(name, ifb) and descriptor is not None:
             with suppress(CniError), sandbox(request, descriptor) as pod:  # it may have gone: its end went with it
                 remove_inside(request.interface, pod)
-        _unfilter(config, [name], await self._store(config).release(request.attachment))
+        store = self._store(config)
+        # The addresses are given back last: a crash before would leave rules that nobody knows the pod of.
+        _unfilter(config, [name], await store.held(request.attachment) if config.masquerade else ())
+        await store.release(request.attachment)
 
     async def check(self, request: Request, descriptor: int | None) -> None:
         """Compares the attachment with what its ADD answered. Raises `CniError`, which names what differs."""
@@ -183,7 +186,9 @@ class Plugin:
         names |= {*leftovers.stale_ports(config, request.valid), *bandwidth.stale(config.name, request.valid)}
         self.host_ports.collect(config.name, request.valid)
         await self._remover.remove(*names)
-        _unfilter(config, names, await store.forget(gone) if gone else ())
+        _unfilter(config, names, [item.address for item in gone])
+        if gone:
+            await store.forget(gone)
 
     async def status(self, request: Request, _descriptor: int | None) -> None:
         """Whether an ADD would be served. Raises `CniError` where not: with code 51 where pods are here already, for
@@ -209,12 +214,16 @@ class Plugin:
         try:
             return await store.reserve(request.attachment, ranges, request.addresses)
         except CniError as error:
-            results = self._data_directory.parent / "results"
-            if error.code != Code.ADDRESSES_EXHAUSTED or not await store.forget(
-                leftovers.forgotten(store.holders(), config.name, results)
-            ):
+            if error.code != Code.ADDRESSES_EXHAUSTED or not await self._forget(store, config):
                 raise
         return await store.reserve(request.attachment, ranges, request.addresses)
+
+    async def _forget(self, store: AddressStore, config: PluginConfig) -> bool:
+        """Whether there were pods that ended long ago, of whom nobody told; what they had is free now."""
+        lost = tuple(leftovers.forgotten(store.holders(), config.name, self._data_directory.parent / "results"))
+        names = [host_name(config.name, item.attachment, config.bridge) for item in lost]
+        _unfilter(config, names, [item.address for item in lost])
+        return bool(await store.forget(lost))
 
     def _store(self, config: PluginConfig) -> AddressStore:
         directory = (config.ipam.data_directory or self._data_directory) / config.name
