@@ -6,16 +6,11 @@ take (N - burst) / rate at least, on a machine however slow.
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 import pytest
 
-from nankeen.kernel.namespace import entered
 from nankeen.kernel.netlink import qdisc
 from nankeen.model.errors import KernelError
 from nankeen.model.shaping import WHOLE_PACKET
@@ -23,6 +18,7 @@ from nankeen.pods.bandwidth import ifb_name
 from tests.kernel.cni.runtime import Config, Runtime, veths
 from tests.kernel.conftest import Net
 from tests.kernel.pods.conftest import ping
+from tests.kernel.stream import seconds
 
 pytestmark = pytest.mark.parametrize("contents", ["python"], indirect=True)
 """Which of the twins asks makes no difference here."""
@@ -41,32 +37,8 @@ def ifbs(node: Net) -> list[str]:
 
 
 def stream(source: Net, destination: Net, address: str, amount: int) -> float:
-    """Sends so many bytes by TCP, in segments as large as the kernel makes them; how many seconds they took.
-
-    The receiver counts from the moment that the connection stands.
-    """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with entered(destination.namespace):
-        listener = socket.create_server(("", 0), family=family)
-    with entered(source.namespace):
-        sender = socket.socket(family, socket.SOCK_STREAM)
-    with closing(listener), closing(sender):
-        sender.settimeout(30)
-        listener.settimeout(30)
-        started = time.monotonic()
-        sender.connect((address, listener.getsockname()[1]))
-        receiver, _ = listener.accept()
-        thread = threading.Thread(target=sender.sendall, args=(bytes(amount),))
-        thread.start()
-        with closing(receiver):
-            receiver.settimeout(30)
-            got = 0
-            while got < amount:
-                got += len(receiver.recv(1 << 20))
-        taken = time.monotonic() - started
-        thread.join()
-        assert got == amount
-        return taken
+    """How many seconds so many bytes take by TCP."""
+    return seconds(source.namespace, destination.namespace, address, amount)
 
 
 @pytest.mark.parametrize("address", ["10.5.34.1", "fc00:5:0:60::1"])
