@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -85,6 +87,29 @@ def test_two_hosts_that_change_together_are_never_seen_apart(nets: dict[str, Net
     seen = surveyed(nets)
     routes = {str(item) for host in seen.hosts.values() for item in host.state or () if "10.97" in str(item)}
     assert routes == {"10.97.0.0/16 via 10.99.0.4 dev veth0"}
+
+
+def test_a_writer_at_work_is_never_seen_out_of_order(nets: dict[str, Net]) -> None:
+    """It moves one host, then the other: the second is never ahead, and never behind by more than one."""
+    metrics = range(1, 60)
+
+    def write() -> None:
+        for metric in metrics:
+            for net in nets.values():
+                net.run(f"ip rule add from 10.97.0.0/16 blackhole priority {metric}")
+
+    writer = threading.Thread(target=write)
+    seen = []
+    writer.start()
+    while writer.is_alive():
+        with suppress(KernelError):  # it was too quick
+            seen.append(surveyed(nets))
+    writer.join()
+    seen.append(surveyed(nets))
+    for world in seen:
+        one, two = (sum("10.97" in str(item) for item in host.state or ()) for host in world.hosts.values())
+        assert two <= one <= two + 1
+    assert one == len(metrics)
 
 
 def test_a_network_that_does_not_rest_is_refused(nets: dict[str, Net], meanwhile: list[Meanwhile]) -> None:
