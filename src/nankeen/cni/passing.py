@@ -11,7 +11,7 @@ from nankeen.cni.previous import parse_result
 from nankeen.cni.result import ResultInterface, render_interface
 from nankeen.cni.version import at_least
 from nankeen.model.address import HardwareAddress
-from nankeen.model.gojson import JSON, Fields, parse_object, parse_value
+from nankeen.model.gojson import JSON, Fields, compact, parse_object, parse_value
 
 _WHERE = "prevResult"
 
@@ -38,7 +38,7 @@ def pass_on(previous: Mapping[str, JSON], version: str, interface: str, changes:
         document = _converted(document, version)
     if at_least(version, "0.3.0") and changes != UNCHANGED:
         _change(document, version, interface, changes)
-    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+    return msgspec.json.format(compact(document).encode(), indent=2) + b"\n"
 
 
 def _converted(document: Mapping[str, JSON], version: str) -> dict[str, JSON]:

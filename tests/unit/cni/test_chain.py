@@ -6,8 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nankeen.cni.chain import TYPES, ChainedConfig, Firewall, Loopback, PortMap
+from nankeen.cni.config import fields_of
 from nankeen.cni.error import CniError, Code
 from nankeen.cni.passing import Changes, pass_on
 from nankeen.cni.request import Request, parse_request
@@ -27,15 +30,15 @@ PREVIOUS: dict[str, JSON] = {
     "ips": [{"address": "10.5.34.2/24", "interface": 2}],
     "routes": [{"dst": "0.0.0.0/0", "mtu": 1400, "advmss": 1360}],
     "dns": {},
-    "somethingNew": {"deep": [1, 2]},
+    "somethingNew": {"deep": [1, 2], "huge": 10**30, "half": 0.5, "text": "<&é"},
 }
 ADDRESS = HardwareAddress.parse("02:00:00:00:00:07")
 
 
-def request(kind: str, verb: str = "ADD", args: str = "", **members: Any) -> Request:  # noqa: ANN401
+def request(kind: str, verb: str = "ADD", asked: str = "", /, **members: Any) -> Request:  # noqa: ANN401
     environment = {"CNI_COMMAND": verb, "CNI_CONTAINERID": "c", "CNI_NETNS": "/run/netns/x", "CNI_IFNAME": "eth0"}
     document = {"cniVersion": "1.1.0", "name": "net", "type": kind, "prevResult": PREVIOUS, **members}
-    return parse_request(environment | {"CNI_ARGS": args}, json.dumps(document).encode())
+    return parse_request(environment | {"CNI_ARGS": asked}, json.dumps(document).encode())
 
 
 @pytest.mark.parametrize("kind", sorted(TYPES))
@@ -73,7 +76,7 @@ def test_ports_limits_and_a_hardware_address_come_from_the_runtime() -> None:
     assert isinstance(ports, ChainedConfig)
     assert isinstance(ports.member, PortMap)
     assert ports.member.mappings[0].host_port == 8080
-    tuned = request("tuning", args="IgnoreUnknown=1;MAC=02:00:00:00:00:07").config
+    tuned = request("tuning", "ADD", "IgnoreUnknown=1;MAC=02:00:00:00:00:07").config
     assert isinstance(tuned, ChainedConfig)
     assert tuned.member == Tuning(hardware_address=ADDRESS)
 
@@ -148,3 +151,44 @@ def test_a_result_of_another_version_is_written_anew() -> None:
 def test_a_version_without_interfaces_gets_none() -> None:
     old: dict[str, JSON] = {"cniVersion": "0.2.0", "ip4": {"ip": "10.5.34.2/24"}}
     assert json.loads(pass_on(old, "0.2.0", "eth0", Changes((ResultInterface("bwp0"),)))) == old
+
+
+KEYS = ["runtimeConfig", "bandwidth", "portMappings", "ingressRate", "ingressBurst", "unshapedSubnets", "sysctl", "mac"]
+KEYS += [
+    "mtu",
+    "promisc",
+    "txQLen",
+    "args",
+    "cni",
+    "prevResult",
+    "interfaces",
+    "ips",
+    "address",
+    "ingressPolicy",
+    "snat",
+]
+WORDS = st.sampled_from(["net.ipv4.ip_forward", "10.5.0.0/16", "02:00:00:00:00:01", "open", "..", "1.1.0", "0.2.0"])
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 2**33) | st.floats() | WORDS | st.text(max_size=8),
+    lambda children: (
+        st.lists(children, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | WORDS, children, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    st.sampled_from(sorted(TYPES)),
+    st.sampled_from(["ADD", "CHECK", "DEL"]),
+    st.dictionaries(st.sampled_from(KEYS), VALUES),
+)
+def test_whatever_is_written_is_served_or_refused(kind: str, verb: str, members: dict[str, Any]) -> None:
+    """And what is served can be passed on."""
+    try:
+        found = request(kind, verb, **members)
+    except CniError:
+        return
+    previous = fields_of(dict(found.document)).object("prevResult") if found.previous is not None else None
+    if previous is not None:
+        passed = json.loads(pass_on(previous.besides(), "1.1.0", "eth0", Changes((), ADDRESS, 1400)))
+        assert passed["cniVersion"] == "1.1.0"
