@@ -55,12 +55,15 @@ class Outcome:
         return [*self.refused, *self.doubled, *sorted(self.left)]
 
 
-async def churn(lab: Lab, pods: int, rounds: int = 2) -> Outcome:
-    """Attaches and detaches so many pods, each so often, to the first node of a lab. Raises `NankeenError`."""
+async def churn(lab: Lab, pods: int, rounds: int = 2, seed: int = 1) -> Outcome:
+    """Attaches and detaches so many pods, each so often, to the first node of a lab. Raises `NankeenError`.
+
+    Every fifth pod comes by flannel's configuration.
+    """
     with tempfile.TemporaryDirectory(prefix="nk-") as directory:
         node = lab.nodes[0]
         socket = node.directory / "run/nankeen/cni.sock"
-        runtime = _Runtime(install_executable(Path(directory), socket=str(socket)))
+        runtime = _Runtime(install_executable(Path(directory), socket=str(socket)), seed)
         await runtime.first()
         before = of_pods(node)
         living = asyncio.gather(*(runtime.live(number, rounds) for number in range(pods)))
@@ -87,10 +90,10 @@ async def _kill(lab: Lab, node: LabNode, runtime: _Runtime, living: asyncio.Futu
 class _Runtime:
     """A container runtime, not of the kind sort."""
 
-    def __init__(self, executable: Path) -> None:
+    def __init__(self, executable: Path, seed: int) -> None:
         self._executable = executable
         self._crowd = asyncio.Semaphore(_AT_ONCE)
-        self._chance = random.Random(1)  # noqa: S311  (the same course each time)
+        self._chance = random.Random(seed)  # noqa: S311  (no secret)
         self._standing: set[str] = set()
         self._answers = 0
         self._news = asyncio.Condition()
@@ -121,7 +124,8 @@ class _Runtime:
 
     async def collect(self) -> None:
         """Says that no pod stands."""
-        await self._execute("GC", "", "", config={"cni.dev/valid-attachments": []})
+        for kind in ("nankeen", "flannel"):
+            await self._execute("GC", "", "", config={"cni.dev/valid-attachments": [], "type": kind})
 
     async def answered(self, number: int) -> None:
         """Returns when so many more requests have had an answer."""
@@ -149,7 +153,7 @@ class _Runtime:
         self, verb: str, container: str, pod: str, port: int = 0, config: Mapping[str, Any] = MappingProxyType({})
     ) -> dict[str, Any] | None:
         """The result, if any; a refusal is kept for the outcome."""
-        document = {"cniVersion": "1.1.0", "name": "cbr0", "type": "nankeen", **config}
+        document = {"cniVersion": "1.1.0", "name": "cbr0", "type": _kind(container), **config}
         if port:
             mapping = {"hostPort": port, "containerPort": 80, "protocol": "tcp"}
             document["runtimeConfig"] = {"portMappings": [mapping], "bandwidth": _BANDWIDTH}
@@ -172,6 +176,13 @@ class _Runtime:
         return await asyncio.create_subprocess_exec(self._executable, stdin=pipe, stdout=pipe, env=environment)
 
 
+def _kind(container: str) -> str:
+    """The type of the configuration that a pod is attached with, always the same."""
+    return (
+        "flannel" if container.startswith("churn") and container.partition("-")[0].endswith(("0", "5")) else "nankeen"
+    )
+
+
 @contextmanager
 def _namespace() -> Iterator[str]:
     """The path of a new network namespace, which vanishes afterwards."""
@@ -192,7 +203,7 @@ def _made() -> Namespace:
 def _prepare() -> Iterator[Measure]:
     need_root()
     with wide_lab() as cluster:
-        yield lambda _: _measured(asyncio.run(churn(find_lab(cluster.name), _PODS)))
+        yield lambda number: _measured(asyncio.run(churn(find_lab(cluster.name), _PODS, seed=number)))
 
 
 def _measured(outcome: Outcome) -> tuple[float, float]:

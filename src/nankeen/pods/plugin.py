@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from nankeen.cni.request import Request, Verb
 from nankeen.cni.result import NO_DNS, Result, ResultInterface
 from nankeen.cni.server import Handler
 from nankeen.kernel.namespace import Namespace
-from nankeen.model.address import IPAddress, IPInterface
+from nankeen.model.address import IPInterface
 from nankeen.pods import bandwidth, bridge, check, flannel, leftovers, podfilter, resolvconf
 from nankeen.pods.addresses import AddressStore, Reservation
 from nankeen.pods.attach import attach
@@ -26,6 +26,7 @@ from nankeen.pods.chain import Chain
 from nankeen.pods.hostports import DIRECTORY, HostPorts
 from nankeen.pods.interface import Attached, host_name, pod_interface, result
 from nankeen.pods.network import PodNetwork
+from nankeen.pods.podfilter import PodFilter
 from nankeen.pods.portstore import PodPorts
 from nankeen.pods.removal import Remover, detach, remove_inside
 from nankeen.pods.sandbox import sandbox
@@ -56,6 +57,7 @@ class Plugin:
         self._impatient = time.monotonic() + patience
         self._turns = Turns()
         self._remover = Remover()
+        self._filter = PodFilter()
         self._chain = Chain(self.host_ports, self._remover)
         self._stores: dict[Path, AddressStore] = {}
         self._verbs: Mapping[Verb, Handler] = {
@@ -80,6 +82,7 @@ class Plugin:
     def close(self) -> None:
         """Leaves pods as they are."""
         self.host_ports.close()
+        self._filter.close()
 
     async def __call__(self, request: Request, descriptor: int | None) -> Result | bytes | None:
         """Serves a request; `descriptor` refers to the pod's namespace, and stays the caller's."""
@@ -140,7 +143,7 @@ class Plugin:
         except BaseException:
             if reservation.fresh:
                 self.host_ports.unmap(config.name, request.attachment)
-                _unfilter(config, [wanted.host_name], addresses)
+                self._filter.clear([wanted.host_name], addresses)
             raise
         return Attached(wanted, bridge_address, () if ifb is None else (ifb,))
 
@@ -158,7 +161,7 @@ class Plugin:
                 remove_inside(request.interface, pod)
         store = self._store(config)
         # The addresses are given back last: a crash before would leave rules that nobody knows the pod of.
-        _unfilter(config, [name], await store.held(request.attachment) if config.masquerade else ())
+        self._filter.clear([name], await store.held(request.attachment) if self._filter.masquerades() else ())
         await store.release(request.attachment)
 
     async def check(self, request: Request, descriptor: int | None) -> None:
@@ -186,7 +189,7 @@ class Plugin:
         names |= {*leftovers.stale_ports(config, request.valid), *bandwidth.stale(config.name, request.valid)}
         self.host_ports.collect(config.name, request.valid)
         await self._remover.remove(*names)
-        _unfilter(config, names, [item.address for item in gone])
+        self._filter.clear(names, [item.address for item in gone])
         if gone:
             await store.forget(gone)
 
@@ -222,7 +225,7 @@ class Plugin:
         """Whether there were pods that ended long ago, of whom nobody told; what they had is free now."""
         lost = tuple(leftovers.forgotten(store.holders(), config.name, self._data_directory.parent / "results"))
         names = [host_name(config.name, item.attachment, config.bridge) for item in lost]
-        _unfilter(config, names, [item.address for item in lost])
+        self._filter.clear(names, [item.address for item in lost])
         return bool(await store.forget(lost))
 
     def _store(self, config: PluginConfig) -> AddressStore:
@@ -251,11 +254,3 @@ def _shape(request: Request, config: PluginConfig, name: str, *, fresh: bool) ->
         if fresh:
             detach(name, request.interface, None)
         raise
-
-
-def _unfilter(config: PluginConfig, ports: Iterable[str], addresses: Sequence[IPAddress]) -> None:
-    """Takes pods' rules of the packet filter away, where the configuration asks for any. Raises `KernelError`."""
-    if config.spoof_check:
-        podfilter.unguard(ports)
-    if config.masquerade:
-        podfilter.unmasquerade(addresses)

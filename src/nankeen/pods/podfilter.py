@@ -2,21 +2,64 @@
 
 Only `macspoofchk` and `ipMasq` of a network configuration ask for them. They are in tables of their own, made when they
 are first needed: `bridge nankeen-pods` and `inet nankeen-pods`. Adding and removing can both be done twice.
+
+Who takes them away does not go by a configuration: that of a DEL or a GC may be another than the ADD's, as when a node
+has changed from flannel's list to ours.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
+from nankeen.kernel.netlink.netfilter import NetfilterSocket
+from nankeen.kernel.netlink.nftables import BRIDGE, INET, get_table
 from nankeen.kernel.program import run
 from nankeen.model.address import HardwareAddress, IPAddress, IPNetwork
+from nankeen.model.errors import KernelError
 
 TABLE = "nankeen-pods"
 _REMEDY = "install the package nftables"
 _BEFORE_ALL = -300
 """Priority of what is first to see a frame (NF_BR_PRI_NAT_DST_BRIDGED, linux/netfilter_bridge.h)."""
+_NO_NFTABLES = frozenset({errno.EPROTONOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL})
+"""What a kernel without nftables says to netfilter's messages (net/netfilter/nfnetlink.c)."""
 _MULTICAST: dict[int, IPNetwork] = {4: IPv4Network("224.0.0.0/4"), 6: IPv6Network("ff00::/8")}
+
+
+class PodFilter:
+    """The rules of pods that go. To close a socket of netfilter takes the kernel 20 ms, so one is kept for all."""
+
+    def __init__(self) -> None:
+        self._opened: NetfilterSocket | None = None
+
+    def masquerades(self) -> bool:
+        """Whether there may be pods with masquerade of their own. Raises `KernelError`."""
+        return self._stands(INET)
+
+    def clear(self, ports: Iterable[str], addresses: Sequence[IPAddress]) -> None:
+        """Takes away what there is of pods of these ports and addresses; nothing is no error. Raises `KernelError`."""
+        if self._stands(BRIDGE):
+            unguard(ports)
+        if addresses and self._stands(INET):
+            unmasquerade(addresses)
+
+    def close(self) -> None:
+        """Leaves all rules as they are."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def _stands(self, family: int) -> bool:
+        try:
+            if self._opened is None:
+                self._opened = NetfilterSocket()
+            return self._opened.get(get_table(family, TABLE)) is not None
+        except KernelError as error:
+            if error.errno in _NO_NFTABLES:
+                return False
+            raise
 
 
 def guard(port: str, sender: HardwareAddress) -> None:

@@ -298,8 +298,8 @@ async def test_a_delegate_that_does_not_end_is_ended(pod: Net, client: Client, t
         "cniVersion": "1.0.0", "name": "cbr0", "type": "flannel", "delegate": {"type": "forever"},
         "subnetFile": str(tmp_path / "env"), "dataDir": str(tmp_path / "flannel"),
     }  # fmt: skip
-    with server.listening(client.socket) as listener:
-        task = asyncio.create_task(server.serve(listener, ready(tmp_path), handle_seconds=1))
+    with server.listening(client.socket) as listener, closing(ready(tmp_path)) as plugin:
+        task = asyncio.create_task(server.serve(listener, plugin, handle_seconds=1))
         done = await client.run(json.dumps(config).encode(), **environment("ADD", pod), CNI_PATH=str(tmp_path))
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -340,15 +340,15 @@ def test_whatever_is_asked_is_answered_and_the_next_add_works(
     node: Net, pod: Net, tmp_path: Path, asked: list[tuple[str, dict[str, Any]]]
 ) -> None:
     async def ask() -> None:
-        plugin = ready(tmp_path)
-        for verb, config in asked:
-            document = {"cniVersion": "1.1.0", "name": "cbr0", **config}
-            request = b"".join(f"{name}={value}\0".encode() for name, value in environment(verb, pod).items())
-            data = request + b"\0" + json.dumps(document).encode()
-            answer = await _answer(data, [pod.namespace.descriptor], plugin, 10)
-            assert not answer.status or json.loads(answer.output)["code"] in CODES
-            removal = data.replace(f"CNI_COMMAND={verb}".encode(), b"CNI_COMMAND=DEL", 1)
-            await _answer(removal, [pod.namespace.descriptor], plugin, 10)
+        with closing(ready(tmp_path)) as plugin:
+            for verb, config in asked:
+                document = {"cniVersion": "1.1.0", "name": "cbr0", **config}
+                request = b"".join(f"{name}={value}\0".encode() for name, value in environment(verb, pod).items())
+                data = request + b"\0" + json.dumps(document).encode()
+                answer = await _answer(data, [pod.namespace.descriptor], plugin, 10)
+                assert not answer.status or json.loads(answer.output)["code"] in CODES
+                removal = data.replace(f"CNI_COMMAND={verb}".encode(), b"CNI_COMMAND=DEL", 1)
+                await _answer(removal, [pod.namespace.descriptor], plugin, 10)
 
     asyncio.run(ask())
     serve("ADD", pod, tmp_path)

@@ -266,6 +266,24 @@ async def test_frames_with_a_false_sender_are_dropped(
 
 
 @NFT
+@pytest.mark.parametrize("verb", ["DEL", "GC"])
+async def test_rules_go_with_their_pod_also_where_the_configuration_asks_for_none_any_more(
+    runtime: Runtime, node: Net, pod: Net, verb: str
+) -> None:
+    result = await runtime.add(pod, {"macspoofchk": True, "ipMasq": True})
+    port = result["interfaces"][1]["name"]
+    assert port in node.run("nft list ruleset")
+    if verb == "DEL":
+        await runtime.delete(pod)
+    else:
+        await runtime.succeed("GC", None, {"cni.dev/valid-attachments": []})
+    left = node.run("nft list ruleset")
+    assert port not in left
+    assert "10.5.34.2" not in left
+    assert "fc00:5:0:60::2" not in left
+
+
+@NFT
 async def test_masquerade_by_the_configuration_spares_the_pod_network(runtime: Runtime, node: Net, pod: Net) -> None:
     config = {"ipMasq": True}
     await runtime.add(pod, config)
