@@ -12,10 +12,9 @@ from nankeen.forwarding.admission import admitted
 from nankeen.forwarding.hop import Answered, Cause, Consulted, Delivered, Dropped, End
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
 from nankeen.forwarding.packet import Icmp, IcmpKind, Ip
-from nankeen.forwarding.route import Decision, Query, is_broadcast, is_local, lookup, lookup_own, source_for
+from nankeen.forwarding.route import Decision, Query, error_source, is_broadcast, lookup, lookup_own, source_for
 from nankeen.forwarding.ruleset import Hook
 from nankeen.forwarding.tables import Unpredictable
-from nankeen.model.address import IPAddress
 from nankeen.model.observed import RouteType, RoutingRule
 
 SMALLEST_IPV6_MTU = 1280
@@ -35,13 +34,17 @@ def send(run: Run, job: Job) -> Outcome:
     given = None if header.source.is_unspecified else header.source
     if given is not None and not tables.holds(given):
         return Dropped(job.host.name, "", Cause.NO_SOURCE, f"{job.host.name} does not have the address {given}")
-    decision = lookup_own(tables, header.destination, given, job.device, job.mark)
+    if _is_rationed(job):
+        sourceless = lookup(tables, header.destination, Query(None, "lo", job.device, job.mark))
+        if sourceless is None or not sourceless.device:
+            return _unroutable(job, sourceless)
+    decision, given = lookup_own(tables, header.destination, given, job.device, job.mark)
     if decision is None or not decision.device:
         return _unroutable(job, decision)
     source = given or source_for(tables, header.destination, decision)
     if source is None:
         return Dropped(job.host.name, decision.device, Cause.NO_SOURCE, "the host has no address to send from")
-    packet = job.packet if given is not None else job.packet.with_ip(replace(header, source=source))
+    packet = job.packet if header.source == source else job.packet.with_ip(replace(header, source=source))
     job.note(Consulted.LOCAL if decision.is_local else Consulted.ROUTE, decision.shown, packet, decision.device)
     job.is_broadcast = is_broadcast(header.destination, decision)
     job.nexthop = None if job.is_broadcast else decision.gateway
@@ -50,6 +53,15 @@ def send(run: Run, job: Job) -> Outcome:
     if header.dont_fragment and mtu and job.packet.exceeds(mtu):
         return _too_big(job, mtu)  # the socket says so, before any filter is asked
     return output(run, job)
+
+
+def _is_rationed(job: Job) -> bool:
+    """Whether it is an error of ICMPv6 that a ration is kept of: who has no route without a source, has none of it
+    (icmpv6_xrlim_allow).
+    """
+    inner = job.packet.headers[1] if len(job.packet.headers) > 1 else None
+    is_error = isinstance(inner, Icmp) and inner.about is not None and inner.kind is not IcmpKind.TOO_BIG
+    return is_error and job.packet.ip.version == 6
 
 
 def output(run: Run, job: Job) -> Outcome:
@@ -204,7 +216,9 @@ def answer(job: Job, error: IcmpKind, cause: Cause, detail: str = "", mtu: int =
     speaks_of_error = isinstance(inner, Icmp) and inner.kind not in _SPEAK
     if speaks_of_error or is_tunnelled(job) or job.is_broadcast or _is_for_many(job):
         return Dropped(host, device, cause, detail)
-    return Answered(host, device, error, cause, detail, mtu, source=own_source(job))
+    header = job.packet.ip
+    source = error_source(job.tables, header.source, header.destination, job.inbound)
+    return Answered(host, device, error, cause, detail, mtu, source=source)
 
 
 def _is_for_many(job: Job) -> bool:
@@ -213,12 +227,6 @@ def _is_for_many(job: Job) -> bool:
         return destination.is_multicast
     decision = lookup(job.tables, destination)
     return decision is not None and is_broadcast(destination, decision)
-
-
-def own_source(job: Job) -> IPAddress | None:
-    """What an error about the packet is sent from where it is for the host itself (icmp_send, icmp6_send)."""
-    destination = job.packet.ip.destination
-    return destination if is_local(job.tables, destination) else None
 
 
 def is_tunnelled(job: Job) -> bool:

@@ -86,6 +86,11 @@ class Job:
     def tables(self) -> Tables:
         return self.host.tables
 
+    @property
+    def inbound(self) -> str:
+        """What the packet came in by; "" for the host's own."""
+        return self.iif or (self.device if self.stage is Stage.RECEIVE else "")
+
     def note(self, consulted: Consulted, entry: object, after: Packet | None = None, device: str | None = None) -> None:
         """Adds a hop, and goes on with the packet that it leaves."""
         packet = self.packet

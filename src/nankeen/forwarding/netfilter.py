@@ -20,7 +20,7 @@ from nankeen.forwarding.packet import (
     Udp,
     WireguardHeader,
 )
-from nankeen.forwarding.route import ANY, _select4, _select6, is_local, lookup, scope
+from nankeen.forwarding.route import ANY, _select4, _select6, error_source, is_local, lookup, scope
 from nankeen.forwarding.ruleset import Act, Action, Hook, Look, Rule
 from nankeen.model.address import IPAddress
 
@@ -180,9 +180,9 @@ def _refusal(job: Job, action: Action, by: object, *, in_fragments: bool) -> End
     """Nobody is told of pieces: their checksum cannot be verified (nf_send_unreach, nf_send_unreach6)."""
     host, device = job.host.name, job.device
     if action.act is Act.REJECT and not in_fragments:
-        to = job.packet.ip.destination
-        own = to if is_local(job.tables, to) else None
-        return Answered(host, device, action.error, Cause.FILTERED, str(by), reset=action.reset, source=own)
+        header = job.packet.ip
+        source = error_source(job.tables, header.source, header.destination, job.inbound)
+        return Answered(host, device, action.error, Cause.FILTERED, str(by), reset=action.reset, source=source)
     return Dropped(host, device, Cause.FILTERED, str(by))
 
 

@@ -69,15 +69,17 @@ def lookup(tables: Tables, destination: IPAddress, query: Query = ANY) -> Decisi
     return found or None  # type: ignore[return-value]  # only decisions are remembered under such keys
 
 
-def lookup_own(tables: Tables, destination: IPAddress, given: IPAddress | None, oif: str, mark: int) -> Decision | None:
-    """The route of a packet that the host itself sends. In IPv6, a packet without a source that finds no route is given
-    one, and looked at again with it (ip6_dst_lookup_tail). Raises `Unpredictable`.
+def lookup_own(
+    tables: Tables, destination: IPAddress, given: IPAddress | None, oif: str, mark: int
+) -> tuple[Decision | None, IPAddress | None]:
+    """The route of a packet of the host itself, and the source that is certain by now. In IPv6, a packet that finds no
+    route without a source is given one, and looked at again with it (ip6_dst_lookup_tail). Raises `Unpredictable`.
     """
     found = lookup(tables, destination, Query(given, "lo", oif, mark))
     if given is not None or destination.version == 4 or (found is not None and found.device):
-        return found
+        return found, given
     source = _select6(tables, "", destination)
-    return lookup(tables, destination, Query(source, "lo", oif, mark)) if source is not None else found
+    return (lookup(tables, destination, Query(source, "lo", oif, mark)) if source is not None else found), source
 
 
 def _lookup(tables: Tables, destination: IPAddress, query: Query) -> Decision | None:
@@ -165,6 +167,15 @@ def source_for(tables: Tables, destination: IPAddress, decision: Decision) -> IP
     return _select6(tables, decision.device, destination)
 
 
+def error_source(tables: Tables, source: IPAddress, destination: IPAddress, inbound: str) -> IPAddress | None:
+    """What an error about a packet with those addresses is sent from: what it was sent to, if that is the host itself,
+    and in IPv6 what the device that it came in by suggests (icmp_send, icmp6_send). None where its own route decides.
+    """
+    if is_local(tables, destination):
+        return destination
+    return _select6(tables, inbound, source) if inbound and source.version == 6 else None
+
+
 def select_source(tables: Tables, device: str, destination: IPAddress) -> IPAddress | None:
     """An address of the host to ask for a neighbour with: one on the device, of the destination's network if there is
     one.
@@ -194,7 +205,7 @@ def _select6(tables: Tables, device: str, destination: IPAddress) -> IPAddress |
         own = address.interface.ip
         enough = scope(own) >= wanted
         deprecated = bool((address.flags or AddressFlag(0)) & AddressFlag.DEPRECATED)
-        common = 128 - (int(own) ^ int(destination)).bit_length()
+        common = min(128 - (int(own) ^ int(destination)).bit_length(), address.interface.network.prefixlen)
         nearness = -scope(own) if enough else scope(own)
         return own == destination, enough, nearness, not deprecated, address.device == device, common
 
