@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nankeen.forwarding.ruleset import Ruleset
 from nankeen.forwarding.world import World
 from nankeen.kernel import world as worlds
 from nankeen.kernel.namespace import Namespace
-from nankeen.kernel.netlink.socket import NetlinkSocket
-from nankeen.kernel.observe import observe_all
-from nankeen.kernel.world import survey
+from nankeen.kernel.world import read_rules, survey
 from nankeen.model.errors import KernelError
-from nankeen.model.state import State
 
 if TYPE_CHECKING:
     from tests.kernel.conftest import Net
@@ -29,7 +27,7 @@ CHANGES = {
     "a permanent neighbour": "ip neigh add 10.99.0.9 lladdr 02:00:00:00:00:09 dev veth0",
     "a setting with news": "sysctl -qw net.ipv4.conf.veth0.rp_filter=1",
     "a setting without": "sysctl -qw net.ipv4.conf.veth0.arp_ignore=1",
-    "the packet filter": "nft add table inet t",
+    "the packet filter": "nft add table inet t { chain c { type filter hook forward priority 0 ; } ; }",
 }
 Meanwhile = Callable[[int], object]
 
@@ -46,18 +44,18 @@ def nets(make_net: Callable[[], Net]) -> dict[str, Net]:
 
 @pytest.fixture
 def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Meanwhile]]:
-    """What is done after each reading of a host, given how many there were."""
+    """What is done after each reading of a host, given how many there were: its packet filter is read last."""
     doing: list[Meanwhile] = []
     readings = iter(range(1, 100))
 
-    def observed(socket: NetlinkSocket, namespace: Namespace | None = None) -> State:
-        found = observe_all(socket, namespace)
+    def read(namespace: Namespace | None = None) -> Ruleset:
+        found = read_rules(namespace)
         number = next(readings)
         for each in doing:
             each(number)
         return found
 
-    monkeypatch.setattr(worlds, "observe_all", observed)
+    monkeypatch.setattr(worlds, "read_rules", read)
     yield doing
     doing.clear()
 

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from nankeen.forwarding import Answered, Delivered, Packet, datagram, echo_request, error_of, walk, walk_back
+from nankeen.forwarding import Answered, Delivered, Dropped, Packet, datagram, echo_request, error_of, walk, walk_back
 from nankeen.forwarding.packet import Icmp, IcmpKind, Ip, Tcp
 from nankeen.forwarding.ruleset import Act, Action, Base, Chain, Hook, Match, Members, Rule, Ruleset
 from nankeen.model.errors import InputError
@@ -83,3 +83,40 @@ def test_a_rule_that_says_unreachable_means_the_network_where_a_route_means_the_
     by_route = cluster(node1=host("node1", node(1) + "unreachable 10.244.2.5/32\n"))
     ends = [walk(world, echo_request(POD1, POD2)).end for world in (by_rule, by_route)]
     assert [end.error for end in ends if isinstance(end, Answered)] == [IcmpKind.NO_ROUTE, IcmpKind.HOST_UNREACHABLE]
+
+
+def test_an_error_of_icmpv6_comes_from_the_device_that_the_packet_came_in_by() -> None:
+    """Though it goes back by another: node2 has a route of its own to pod1."""
+    apart = node(2, 6) + "fd44:0:0:1::5/128 via fd01::1 dev eth0\n"
+    world = cluster(6, node2=host("node2", apart))
+    walked = walk(world, echo_request(ip_address("fd44:0:0:1::5"), FAR6, ttl=2))
+    back = walk_back(world, walked)
+    assert (walked.end.host, str(back.last.ip.source)) == ("node2", "fd44:0:0:2::")
+    assert isinstance(back.end, Delivered)
+
+
+RULES = "99: not from fd44:0:0:2::/128 unreachable\n0: from all lookup local ipv6\n32766: from all lookup main ipv6\n"
+
+
+def test_an_error_that_is_rationed_is_not_sent_where_no_route_is_found_without_a_source() -> None:
+    world = cluster(6, node2=host("node2", node(2, 6) + RULES))
+    walked = walk(world, echo_request(ip_address("fd44:0:0:1::5"), FAR6))
+    assert isinstance(walked.end, Answered)
+    assert isinstance(walk_back(world, walked).end, Dropped)
+
+
+def test_a_packet_without_a_source_that_finds_no_route_is_looked_at_again_with_one() -> None:
+    world = cluster(6, node2=host("node2", node(2, 6) + RULES))
+    packet = Packet((Ip(ip_address("::"), FAR6), Icmp(IcmpKind.ECHO_REQUEST, 1)))
+    walked = walk(world, packet, "node2")
+    assert isinstance(walked.end, Delivered)
+    assert str(walked.last.ip.source) == "fd44:0:0:2::"
+
+
+def test_of_a_hosts_addresses_no_more_counts_than_the_length_of_their_network() -> None:
+    """RFC 6724 §5 rule 8: of two in one network the first is as good as the nearer one."""
+    two = pod(2, 5, 6).replace("inet6 fd44:0:0:2::5/64", "inet6 fd44:0:0:2::b/64 dev eth0\ninet6 fd44:0:0:2::5/64")
+    world = cluster(6, pod2=host("pod2", two))
+    to = ip_address("fd44:0:0:2::4")
+    walked = walk(world, Packet((Ip(ip_address("::"), to), Icmp(IcmpKind.ECHO_REQUEST, 1))), "pod2")
+    assert str(walked.last.ip.source) == "fd44:0:0:2::b"
