@@ -125,7 +125,10 @@ def find(places: Places) -> Traces:
         names=frozenset(search.names),
         networks=tuple(sorted(search.networks, key=lambda network: (network.version, network))),
         foreign_ifbs=frozenset(
-            ifb_name(network, container) for _, network, container in results if network not in search.names
+            name
+            for _, network, container, interface in results
+            if network not in search.names
+            for name in (ifb_name(network, container), ifb_name(network, container, interface))
         ),
     )
 
@@ -164,7 +167,7 @@ class _Search:
 
     def find_files(self, results: Iterable[_Result]) -> None:
         data, networks = self.places.cni_data, sorted(self.names)
-        self.files += [path for path, network, _ in results if network in self.names]
+        self.files += [path for path, network, _, _ in results if network in self.names]
         self._attempt(self.places.state, self._find_state)
         for directory in (data / "flannel", *(data / "networks" / name for name in networks)):
             self._attempt(directory, self._find_directory)
@@ -241,6 +244,7 @@ class _Result(NamedTuple):
     path: Path
     network: str
     container: str
+    interface: str
 
 
 def _results(directory: Path) -> list[_Result]:
@@ -249,7 +253,8 @@ def _results(directory: Path) -> list[_Result]:
     for path in sorted(directory.iterdir()) if directory.is_dir() else ():
         try:
             document: Any = json.loads(path.read_bytes())
-            found.append(_Result(path, str(document["networkName"]), str(document["containerId"])))
+            network, container = str(document["networkName"]), str(document["containerId"])
+            found.append(_Result(path, network, container, str(document.get("ifName", ""))))
         except (OSError, ValueError, TypeError, KeyError):
             continue
     return found

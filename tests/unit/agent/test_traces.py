@@ -143,10 +143,15 @@ def test_cached_results_go_by_the_network_that_they_say(places: Places) -> None:
     results = places.cni_data / "results"
     ours = put(results / "cbr0-a-eth0", cached("cbr0", "a"))
     put(results / "cbr0-b-c-eth0", cached("cbr0-b", "c"))
+    put(results / "cbr0-b-e-net1", {**cached("cbr0-b", "e"), "ifName": "net1"})
     put(results / "cbr0-d-eth0", b"torn")
     traces = find(places)
     assert traces.files == (ours,)
-    assert traces.foreign_ifbs == {ifb_name("cbr0-b", "c")}
+    assert traces.foreign_ifbs == {
+        ifb_name("cbr0-b", "c"),
+        ifb_name("cbr0-b", "e"),  # as the reference plugin calls it
+        ifb_name("cbr0-b", "e", "net1"),
+    }
 
 
 def test_a_registry_stays_with_its_journals_and_all_beside_it_goes(places: Places) -> None:
