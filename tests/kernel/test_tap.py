@@ -52,7 +52,14 @@ def wire(make_net: Callable[[], Net]) -> Wire:
     here.run(f"ip link add name va type veth peer name vb netns {there.name}")
     here.run("ip link set va addrgenmode none up")
     there.run("ip link set vb addrgenmode none up")
+    await_carrier(here, "va")
     return Wire(here, there)
+
+
+def await_carrier(net: Net, device: str) -> None:
+    """Until a device is told to have one, which is a moment after it has, the kernel drops what is sent by it."""
+    while net.run(f"cat /sys/class/net/{device}/operstate") != "up\n":
+        pass
 
 
 async def heard(tap: Tap, count: int) -> list[Frame]:

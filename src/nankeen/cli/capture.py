@@ -20,6 +20,7 @@ from nankeen.inspect.capture.lines import Lines
 from nankeen.inspect.capture.listen import Limits, stopped_by_signals
 from nankeen.inspect.capture.order import Captured
 from nankeen.inspect.capture.point import hosts, split
+from nankeen.inspect.capture.recording import write_whole
 from nankeen.inspect.capture.sight import View
 from nankeen.inspect.capture.tree import tree
 from nankeen.inspect.filter import parse
@@ -89,8 +90,7 @@ class _Text:
         click.echo(f"listening at {names}{more}; Ctrl-C ends it", err=True)
 
     def tell(self, batch: Sequence[Captured]) -> None:
-        sys.stdout.write(self._text(batch))
-        sys.stdout.flush()
+        _show(self._text(batch))
 
     def end(self, summary: Summary) -> None:
         """The summary is told by whoever called."""
@@ -112,17 +112,19 @@ class _Json:
     def begin(self, views: Sequence[View]) -> None:
         self._documents = Documents(views)
         names = json.dumps([view.point for view in views], ensure_ascii=False)
-        sys.stdout.write(f'{{"points": {names}, "packets": [\n')
-        sys.stdout.flush()
+        _show(f'{{"points": {names}, "packets": [\n')
 
     def tell(self, batch: Sequence[Captured]) -> None:
-        sys.stdout.write(self._before + self._documents.of(batch))
+        _show(self._before + self._documents.of(batch))
         self._before = BETWEEN
-        sys.stdout.flush()
 
     def end(self, summary: Summary) -> None:
-        sys.stdout.write(f"\n], {json.dumps(_document(summary), ensure_ascii=False)[1:]}\n")
-        sys.stdout.flush()
+        _show(f"\n], {json.dumps(_document(summary), ensure_ascii=False)[1:]}\n")
+
+
+def _show(text: str) -> None:
+    """On standard output. Python would lose a part of it where it has no buffer (PYTHONUNBUFFERED)."""
+    write_whole(sys.stdout.buffer, text.encode(sys.stdout.encoding, sys.stdout.errors or "strict"))
 
 
 def _lab(name: str | None) -> Lab | None:

@@ -101,14 +101,14 @@ class Ring:
 
     def _frames(self, at: int, count: int) -> Iterator[Frame]:
         ring, device = self._map, self._device
-        unpack, make = _FRAME_HEADER.unpack_from, Frame._make
+        unpack, make = _FRAME_HEADER.unpack_from, tuple.__new__  # half the time of Frame's own
         for _ in range(count):
             following, seconds, nanoseconds, snap, length, status, mac, tag, tag_type, kind = unpack(ring, at)
             data = ring[at + mac : at + mac + snap]
             if status & _VLAN_VALID:
                 data, length = _with_tag(data, tag, tag_type if status & _VLAN_TPID_VALID else 0x8100), length + 4
             direction = _OUT if kind == _OUTGOING else _IN
-            yield make((seconds * 1_000_000_000 + nanoseconds, device, direction, data, length))
+            yield make(Frame, (seconds * 1_000_000_000 + nanoseconds, device, direction, data, length))
             at += following
 
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import re
+import signal
 import socket
+import subprocess
+import sys
+import termios
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import pytest
 
+import nankeen
+from nankeen.inspect.capture import capture as capturing
 from nankeen.inspect.capture.capture import Request, Summary, capture, opened
 from nankeen.inspect.capture.listen import Limits, Stop, listen
 from nankeen.inspect.capture.order import Captured
@@ -19,10 +29,14 @@ from nankeen.inspect.capture.point import Point, Wish
 from nankeen.inspect.capture.sight import View
 from nankeen.inspect.filter import parse
 from nankeen.kernel.namespace import NAMED, entered
+from nankeen.kernel.ring import BLOCK
 from nankeen.model.errors import InputError, KernelError
 from nankeen.model.packet import TunnelPorts
 from tests.kernel.conftest import Net
 
+SOURCE = Path(nankeen.__file__).parents[1]
+_MANY = 12_000
+"""More datagrams than two blocks of a ring have room for; where they are large, than a whole one has."""
 WANTED = parse("dst host 10.0.0.2 and udp port 9")
 
 
@@ -38,11 +52,11 @@ class Cable:
         ends = (("here:va", self.here, "va"), ("there:vb", self.there, "vb"))
         return [Point(name, NAMED / net.name, device) for name, net, device in ends]
 
-    def send(self, count: int) -> None:
+    def send(self, count: int, more: bytes = b"") -> None:
         """Datagrams with their number, to where nobody listens."""
         with entered(self.here.namespace), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             for number in range(count):
-                sender.sendto(number.to_bytes(2, "big"), ("10.0.0.2", 9))
+                sender.sendto(number.to_bytes(2, "big") + more, ("10.0.0.2", 9))
 
 
 @pytest.fixture
@@ -157,6 +171,56 @@ def test_an_audience_is_told_and_a_file_is_written(cable: Cable) -> None:
     assert summary == Summary(50, 0) == audience.summary
     assert (audience.names, len(audience.heard)) == (["va"], 50)
     assert file.getvalue().count(b"\x06\0\0\0") >= 50
+
+
+def test_what_comes_while_nobody_reads_and_finds_no_room_is_counted(
+    cable: Cable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Busy(Audience):
+        def begin(self, _: Sequence[View]) -> None:
+            cable.send(_MANY)
+            stop.say()
+
+    monkeypatch.setattr(capturing, "RING", 2 * BLOCK)
+    with Stop() as stop, entered(cable.here.namespace):
+        audience = Busy()
+        summary = capture(Request((Wish.parse("va"),), WANTED), None, stop, audience)
+    assert summary.skipped > 0
+    assert summary.captured == len(audience.heard) == _MANY - summary.skipped
+
+
+def await_full(pipe: IO[str] | None) -> None:
+    """Waits until it is half full: then what is still to be told of many datagrams fills it."""
+    assert pipe is not None
+    half = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) // 2
+    deadline = time.monotonic() + 30
+    while int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder) < half:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_slow_terminal_skips_packets_and_is_told_how_many(cable: Cable, unbuffered: str) -> None:
+    words = [":va", "udp", "port", "9", "and", "dst", "host", "10.0.0.2"]
+    command = ["ip", "netns", "exec", cable.here.name, sys.executable, "-m", "nankeen", "capture", *words]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert "listening at va" in process.stderr.readline()
+            cable.send(_MANY)
+            await_full(process.stdout)  # and nobody reads it
+            cable.send(_MANY, bytes(1400))
+            process.send_signal(signal.SIGINT)
+            told, end = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    captured, skipped = (int(number) for number in re.findall(r"\d+", end))
+    assert skipped > 0
+    assert captured == len(told.splitlines()) == 2 * _MANY - skipped
+    assert end.endswith(f"skipped {skipped}: they came faster than they were told\n")
 
 
 def test_an_audience_that_leaves_ends_it_quietly(cable: Cable) -> None:

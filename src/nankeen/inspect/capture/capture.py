@@ -22,6 +22,8 @@ from nankeen.model.packet import TunnelPorts
 
 ALL_RINGS = 128 << 20
 """Octets that the rings of all points may hold together."""
+_TOLD_AT_ONCE = 64
+"""Packets. What is made of them fits a processor's cache; of a thousand as JSON it would not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ def _attend(request: Request, lab: Lab | None, stop: Stop, audience: Audience | 
                 if recording:
                     recording.write(batch)
                 if audience:
-                    audience.tell(batch)
+                    for piece in pieces(batch):
+                        audience.tell(piece)
         except BrokenPipeError:
             unheard = True
         if recording and not unheard:
@@ -101,6 +104,12 @@ def _attend(request: Request, lab: Lab | None, stop: Stop, audience: Audience | 
         if audience and not unheard:
             audience.end(summary)
     return summary
+
+
+def pieces(batch: Sequence[Captured]) -> Iterator[Sequence[Captured]]:
+    """Of a size that is best told at once."""
+    for start in range(0, len(batch), _TOLD_AT_ONCE):
+        yield batch[start : start + _TOLD_AT_ONCE]
 
 
 @contextmanager

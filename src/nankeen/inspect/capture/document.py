@@ -23,8 +23,8 @@ def document(sight: Sight) -> dict[str, object]:
 
 def stamp(nanoseconds: int) -> str:
     """The time in seconds since 1970 as text: a number would lose the nanoseconds."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"{seconds}.{rest:09}"
+    digits = str(nanoseconds).zfill(10)
+    return f"{digits[:-9]}.{digits[-9:]}"
 
 
 def passage(time: str, point: str, direction: str, length: int | str) -> dict[str, object]:

@@ -28,6 +28,7 @@ from nankeen.model.packet import (
 
 INTO = " ▸ "
 """Between a packet and the one in its tunnel."""
+_DIGITS = [f"{number:03}" for number in range(1000)]
 
 
 def line(sight: Sight, width: int) -> str:
@@ -48,13 +49,15 @@ def place(point: str, direction: Direction, width: int) -> str:
 
 def clock(nanoseconds: int) -> str:
     """The time of day here, to the microsecond."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"{_second(seconds)}.{rest // 1000:06}"
+    microseconds = nanoseconds // 1000
+    return f"{_millisecond(microseconds // 1000)}{_DIGITS[microseconds % 1000]}"
 
 
-@lru_cache(16)
-def _second(seconds: int) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(seconds))
+@lru_cache(1024)
+def _millisecond(milliseconds: int) -> str:
+    """The time of day; many packets have the same."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{_DIGITS[rest]}"
 
 
 def told(packet: Packet, *, complete: bool = True) -> str:

@@ -35,7 +35,8 @@ class Order:
 
     def add(self, point: int, frames: Iterable[Frame]) -> None:
         """Takes what one point saw."""
-        self._held += [Captured(frame.time, point, frame) for frame in frames]
+        make = tuple.__new__  # half the time of Captured's own
+        self._held += [make(Captured, (frame[0], point, frame)) for frame in frames]
 
     def due(self, now: int) -> list[Captured]:
         """What has been held back for long enough. All rings must have been read since `now`, in nanoseconds.

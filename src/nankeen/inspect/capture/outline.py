@@ -22,23 +22,23 @@ _NOBODY, _NOWHERE, _NOWHERE6 = HardwareAddress(bytes(6)), IPv4Address(0), IPv6Ad
 _BLANK: dict[type[Header], Header] = {
     Ethernet: Ethernet(_NOBODY, _NOBODY, 0),
     Vlan: Vlan(0, 0),
-    IPv4: IPv4(_NOWHERE, _NOWHERE, 0, ttl=0, total_length=0, checksum=0),
-    IPv6: IPv6(_NOWHERE6, _NOWHERE6, 0, ttl=0, payload_length=0),
+    IPv4: IPv4(_NOWHERE, _NOWHERE, 0, total_length=0, checksum=0),
+    IPv6: IPv6(_NOWHERE6, _NOWHERE6, 0, payload_length=0),
     Udp: Udp(0, 0, 0, 0),
     Tcp: Tcp(0, 0, flags=0, window=0, checksum=0),
     Vxlan: Vxlan(0),
 }
 """The headers that there is an outline of, without options, every field that varies being 0."""
 _VARYING: dict[type[Header], dict[str, int]] = {
-    IPv4: {"traffic_class": 1, "total_length": 2, "identification": 2, "ttl": 1, "checksum": 2},
-    IPv6: {"payload_length": 2, "ttl": 1},
+    IPv4: {"total_length": 2, "identification": 2, "checksum": 2},
+    IPv6: {"payload_length": 2},
     Udp: {"length": 2, "checksum": 2},
     Tcp: {"sequence": 4, "acknowledgement": 4, "window": 2, "checksum": 2, "urgent": 2},
 }
 """Their fields that vary, in the order that they have on the wire, and how many octets they take."""
 _LENGTHS = {"total_length": 0, "length": 0, "payload_length": IPv6.LENGTH}
 """Those that say how long something is, and where it begins after the beginning of the header."""
-_INTEGERS = {1: "B", 2: "H", 4: "I"}
+_INTEGERS = {2: "H", 4: "I"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ class Varying:
     """Octets."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Outline:
-    """Of packets with the same headers. What unpacks wants `size` octets or more."""
+    """Of packets with the same headers, for which there is one. What unpacks wants `size` octets or more."""
 
     size: int
     """Octets of all headers, TCP's options apart."""
@@ -69,29 +69,27 @@ class Outline:
     values: Unpack
     """Of what varies."""
 
-    def end(self, data: bytes) -> int | None:
-        """Where the innermost packet ends; None where a length promises more than there is. One of 0, which tells
-        nothing, ends a packet before its header does.
-        """
-        return _end(self.starts, self.lengths(data), len(data))
-
-
-@lru_cache(1 << 14)
-def _end(starts: tuple[int, ...], lengths: tuple[int, ...], size: int) -> int | None:
-    """In a frame of so many octets. Remembered, because a flow has few lengths."""
-    end = size
-    for start, length in zip(starts, lengths, strict=True):
-        if length > end - start:
-            return None
-        end = start + length
-    return end
-
 
 def outline_of(headers: Sequence[Header]) -> Outline | None:
     """None where one of them is of another kind, or has options of IPv4."""
     if any(isinstance(header, IPv4) and header.options for header in headers):
         return None
     return _outline(tuple(map(type, headers)))
+
+
+@lru_cache(1 << 14)
+def end_of(starts: tuple[int, ...], lengths: tuple[int, ...], size: int) -> int | None:
+    """Where the innermost packet ends in a frame of so many octets; None where a length promises more than there is.
+
+    One of 0, which tells nothing, ends a packet before its header does. Remembered, because most packets have one of
+    few lengths.
+    """
+    end = size
+    for start, length in zip(starts, lengths, strict=True):
+        if length > end - start:
+            return None
+        end = start + length
+    return end
 
 
 @lru_cache(64)

@@ -26,30 +26,35 @@ class Recording:
             pcapng.Interface(point.name, tap.link, _place(point), words)
             for point, tap in zip(points, taps, strict=True)
         ]
-        self._put(pcapng.head(interfaces, f"captured with filter: {words}" if words else "captured without a filter"))
+        comment = f"captured with filter: {words}" if words else "captured without a filter"
+        write_whole(file, pcapng.head(interfaces, comment))
 
     def write(self, batch: Sequence[Captured]) -> None:
         """Adds packets. Raises `KernelError`, and `BrokenPipeError` where nobody reads it any more."""
-        self._put(b"".join([pcapng.packet(point, frame) for _, point, frame in batch]))
+        write_whole(self._file, b"".join([pcapng.packet(point, frame) for _, point, frame in batch]))
 
     def end(self) -> None:
         """Adds how many packets found no room. Raises as `write` does."""
         now = time.time_ns()
-        self._put(b"".join(pcapng.statistics(number, now, tap.dropped) for number, tap in enumerate(self._taps)))
+        skipped = (pcapng.statistics(number, now, tap.dropped) for number, tap in enumerate(self._taps))
+        write_whole(self._file, b"".join(skipped))
 
-    def _put(self, data: bytes) -> None:
-        try:
-            left = memoryview(data)
-            while left:
-                left = left[self._file.write(left) :]
-            self._file.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            problem = f"cannot be written: {error.strerror}"
-            raise KernelError(
-                problem, where=str(getattr(self._file, "name", "the file")), errno=error.errno or 0
-            ) from error
+
+def write_whole(file: BinaryIO, data: bytes) -> None:
+    """Writes all of it, also where a file without a buffer takes only a part at once, as a pipe does on a signal.
+
+    Raises `KernelError`, and `BrokenPipeError` where nobody reads it any more.
+    """
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[file.write(left) :]
+        file.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror}"
+        raise KernelError(problem, where=str(getattr(file, "name", "the file")), errno=error.errno or 0) from error
 
 
 def _place(point: Point) -> str:
