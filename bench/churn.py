@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import random
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -207,6 +208,8 @@ def _prepare() -> Iterator[Measure]:
 
 
 def _measured(outcome: Outcome) -> tuple[float, float]:
+    for fault in outcome.faults:
+        print(f"    {fault}", file=sys.stderr)
     return len(outcome.faults), outcome.added
 
 

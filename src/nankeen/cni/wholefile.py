@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from contextlib import suppress
 from pathlib import Path
 
+_DRAFT = re.compile(r"\.(.+)\.[0-9a-f]{8}", re.DOTALL)
 _OLD = 60.0
 """Seconds after which a draft is nobody's any more."""
 
@@ -36,6 +38,21 @@ def put(path: Path, content: bytes, mode: int) -> Path:
     return path
 
 
+def remove(path: Path) -> None:
+    """Removes a file, which nobody is just writing, and drafts of it; one that is not there is no error.
+
+    Raises `OSError`.
+    """
+    path.unlink(missing_ok=True)
+    _clear(path, age=0)
+
+
+def drafted(name: str) -> str | None:
+    """The name of the file that a draft of this name was to become; None for what is no draft."""
+    found = _DRAFT.fullmatch(name)
+    return found and found[1]
+
+
 def _is_there(path: Path, content: bytes, mode: int) -> bool:
     try:
         found = path.lstat()
@@ -45,11 +62,13 @@ def _is_there(path: Path, content: bytes, mode: int) -> bool:
     return same and found.st_size == len(content) and path.read_bytes() == content
 
 
-def _clear(path: Path) -> None:
-    """Removes drafts that a crash left beside the path. A directory that cannot be read keeps them."""
-    with suppress(PermissionError), os.scandir(path.parent) as entries:
+def _clear(path: Path, age: float = _OLD) -> None:
+    """Removes drafts of that age in seconds, which a crash left beside the path. A directory that cannot be read keeps
+    them.
+    """
+    with suppress(PermissionError, FileNotFoundError), os.scandir(path.parent) as entries:
         for entry in entries:
-            if entry.name.startswith(f".{path.name}.") and len(entry.name) == len(path.name) + 10:
+            if drafted(entry.name) == path.name:
                 with suppress(FileNotFoundError):
-                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > _OLD:
+                    if time.time() - entry.stat(follow_symlinks=False).st_mtime >= age:
                         Path(entry.path).unlink()

@@ -15,7 +15,7 @@ from nankeen.cni.error import CniError, Code
 from nankeen.cni.flannelconf import FlannelConfig, delegate, is_served_inside
 from nankeen.cni.request import Request, Verb
 from nankeen.cni.result import Result
-from nankeen.cni.wholefile import put
+from nankeen.cni.wholefile import drafted, put, remove
 from nankeen.model.errors import InputError
 from nankeen.model.gojson import JSON, compact, parse_value
 from nankeen.pods.delegate import execute
@@ -35,7 +35,7 @@ async def serve(request: Request, config: FlannelConfig, inside: Inside) -> Resu
         case Verb.DEL:
             document = _remembered(request, config) or delegate(config, None)
             done = await _ask(request, document, inside)
-            _path(request, config).unlink(missing_ok=True)
+            remove(_path(request, config))
             return done
         case Verb.GC:
             done = await _ask(request, delegate(config, None), inside)
@@ -91,10 +91,13 @@ def _remembered(request: Request, config: FlannelConfig) -> dict[str, JSON] | No
 
 
 def _forget(request: Request, config: FlannelConfig) -> None:
-    """Removes the files of containers that are no more. Those of other networks are left alone."""
+    """Removes the files of containers that are no more, and drafts of such. Those of other networks are left alone."""
     standing = {item.container for item in request.valid}
     if not config.data_directory.is_dir():
         return
     for path in config.data_directory.iterdir():
-        if path.name not in standing and _remembered(replace(request, container=path.name), config) is not None:
+        begun = drafted(path.name)
+        if (begun or path.name) in standing:
+            continue
+        if begun is not None or _remembered(replace(request, container=path.name), config) is not None:
             path.unlink(missing_ok=True)

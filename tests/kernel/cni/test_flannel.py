@@ -140,13 +140,17 @@ async def test_check_gc_and_status_reach_the_delegate(
     await flannel.add(forgotten)
     await flannel.succeed("CHECK", pod, {"prevResult": result})
     await flannel.succeed("STATUS", None)
+    for name in (pod.name, forgotten.name, "c0ffee"):
+        (tmp_path / "flannel" / f".{name}.0123abcd").write_text("{")  # as a killed agent leaves it
     valid = [{"containerID": pod.name, "ifname": "eth0"}]
     await flannel.succeed("GC", None, {"cni.dev/valid-attachments": valid})
     assert flannel.reserved() == {"10.5.34.2"}
     assert len(veths(node)) == 1
-    assert [path.name for path in (tmp_path / "flannel").iterdir()] == [pod.name]
+    assert {path.name for path in (tmp_path / "flannel").iterdir()} == {pod.name, f".{pod.name}.0123abcd"}
     pod.run("ip link set eth0 down")
     assert (await flannel.refusal("CHECK", pod, {"prevResult": result}))[0] == 103
+    await flannel.delete(pod)
+    assert list((tmp_path / "flannel").iterdir()) == []
 
 
 REFERENCE = pytest.mark.skipif(not BRIDGE_PLUGIN.exists(), reason="the reference plugins are not installed")

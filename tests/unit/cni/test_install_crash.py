@@ -113,6 +113,15 @@ def test_what_a_crash_left_goes_with_a_later_installation(tmp_path: Path) -> Non
     assert left > 2
 
 
+def test_a_file_goes_with_what_a_crash_left_of_it(tmp_path: Path) -> None:
+    for name in ("file", ".file.0123abcd", ".another.0123abcd"):
+        (tmp_path / name).touch()
+    for _ in range(2):
+        wholefile.remove(tmp_path / "file")
+    wholefile.remove(tmp_path / "nowhere" / "file")
+    assert [path.name for path in tmp_path.iterdir()] == [".another.0123abcd"]
+
+
 def test_a_draft_that_is_being_written_is_left_alone_and_so_are_others_files(tmp_path: Path) -> None:
     drafts = [tmp_path / name for name in (".file.0123abcd", ".file.backup", ".another.0123abcd", "file.0123abcd")]
     for draft in drafts:
