@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nankeen.forwarding.answer import answer
 from nankeen.forwarding.hop import Answered, Cause, Consulted, Dropped, End
-from nankeen.forwarding.ip import SMALLEST_IPV6_MTU, answer
+from nankeen.forwarding.ip import SMALLEST_IPV6_MTU
 from nankeen.forwarding.job import Job, Outcome, Stage
 from nankeen.forwarding.packet import IcmpKind, Ip, Udp
 from nankeen.forwarding.route import Query, lookup

@@ -6,8 +6,8 @@ neigh_resolve_output, dev_queue_xmit, veth_xmit, eth_type_trans and is_skb_forwa
 from __future__ import annotations
 
 from nankeen.forwarding import bridge, resolve, tunnel
+from nankeen.forwarding.answer import answer
 from nankeen.forwarding.hop import Cause, Consulted, Direction, Dropped, Unknown
-from nankeen.forwarding.ip import answer
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
 from nankeen.forwarding.packet import BROADCAST, Ethernet, IcmpKind
 from nankeen.forwarding.tables import Unpredictable

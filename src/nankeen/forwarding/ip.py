@@ -9,10 +9,11 @@ from dataclasses import replace
 
 from nankeen.forwarding import netfilter
 from nankeen.forwarding.admission import admitted
-from nankeen.forwarding.hop import Answered, Cause, Consulted, Delivered, Dropped, End
+from nankeen.forwarding.answer import answer
+from nankeen.forwarding.hop import Cause, Consulted, Delivered, Dropped, End
 from nankeen.forwarding.job import Job, Outcome, Run, Stage
 from nankeen.forwarding.packet import Icmp, IcmpKind, Ip
-from nankeen.forwarding.route import Decision, Query, error_source, is_broadcast, lookup, lookup_own, source_for
+from nankeen.forwarding.route import Decision, Query, is_broadcast, lookup, lookup_own, source_for
 from nankeen.forwarding.ruleset import Hook
 from nankeen.forwarding.tables import Unpredictable
 from nankeen.model.observed import RouteType, RoutingRule
@@ -25,7 +26,6 @@ _ROUTE_ERRORS = {
     RouteType.PROHIBIT: (IcmpKind.PROHIBITED, IcmpKind.PROHIBITED),
 }
 """What a router answers for a route of that type, in IPv4 and in IPv6."""
-_SPEAK = frozenset({IcmpKind.ECHO_REQUEST, IcmpKind.ECHO_REPLY})
 
 
 def send(run: Run, job: Job) -> Outcome:
@@ -205,33 +205,6 @@ def _unroutable(job: Job, decision: Decision | None) -> End:
     if errors is None:
         return Dropped(job.host.name, job.device, Cause.BLACKHOLE, str(decision.shown))
     return answer(job, errors[header.version == 6], Cause.NO_ROUTE, str(decision.shown))
-
-
-def answer(job: Job, error: IcmpKind, cause: Cause, detail: str = "", mtu: int = 0) -> End:
-    """An ICMP error, if one may be sent (RFC 1122 §3.2.2, RFC 4443 §2.4). The sender of what is in a tunnel hears
-    nothing of what becomes of the tunnel's packet.
-    """
-    host, device, headers = job.host.name, job.device, job.packet.headers
-    inner = headers[1] if len(headers) > 1 else None
-    speaks_of_error = isinstance(inner, Icmp) and inner.kind not in _SPEAK
-    if speaks_of_error or is_tunnelled(job) or job.is_broadcast or _is_for_many(job):
-        return Dropped(host, device, cause, detail)
-    header = job.packet.ip
-    source = error_source(job.tables, header.source, header.destination, job.inbound)
-    return Answered(host, device, error, cause, detail, mtu, source=source)
-
-
-def _is_for_many(job: Job) -> bool:
-    destination = job.packet.ip.destination
-    if destination.version == 6 or destination.is_multicast:
-        return destination.is_multicast
-    decision = lookup(job.tables, destination)
-    return decision is not None and is_broadcast(destination, decision)
-
-
-def is_tunnelled(job: Job) -> bool:
-    """Whether the outermost IP header is a tunnel's."""
-    return sum(type(header).__name__ == "Ip" for header in job.packet.headers) > 1
 
 
 def _protected(job: Job) -> None:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 
-from nankeen.forwarding.hop import Answered, Cause, Connection, Consulted, Dropped, End, Flow
+from nankeen.forwarding.answer import answer
+from nankeen.forwarding.hop import Cause, Connection, Consulted, Dropped, End, Flow
 from nankeen.forwarding.job import Job, Run, Track, Tracked
 from nankeen.forwarding.packet import (
     ABOUT_NEIGHBOURS,
@@ -20,7 +21,7 @@ from nankeen.forwarding.packet import (
     Udp,
     WireguardHeader,
 )
-from nankeen.forwarding.route import ANY, _select4, _select6, error_source, is_local, lookup, scope
+from nankeen.forwarding.route import ANY, _select4, _select6, is_local, lookup, scope
 from nankeen.forwarding.ruleset import Act, Action, Hook, Look, Rule
 from nankeen.model.address import IPAddress
 
@@ -31,6 +32,8 @@ _ICMP_NAMES = {
     IcmpKind.NEIGHBOUR_SOLICITATION: "nd-neighbor-solicit",
     IcmpKind.NEIGHBOUR_ADVERTISEMENT: "nd-neighbor-advert",
 }
+_FRAGMENT = 44
+"""What an IPv6 header says is next in a fragment (RFC 8200 §4.5)."""
 _LOOPBACK: dict[int, IPAddress] = {4: IPv4Address("127.0.0.1"), 6: IPv6Address("::1")}
 _DESTINATION_HOOKS = (Hook.PREROUTING, Hook.OUTPUT)
 
@@ -47,14 +50,16 @@ def passes(run: Run, job: Job, hook: Hook, *, iif: str = "", oif: str = "") -> E
         job.track = _track(run, job, is_own=hook is Hook.OUTPUT)
     version = job.packet.ip.version
     if ruleset.has(hook, version, nat=False):
-        found = ruleset.verdict(hook, _look(job, iif, oif), version, nat=False, mark=job.mark)
+        pieces = _in_fragments(job, hook)
+        found = ruleset.verdict(hook, _look(job, iif, oif, pieces=pieces), version, nat=False, mark=job.mark)
         job.mark = found.mark
         if found.by is not None and (found.action.act is not Act.ACCEPT or isinstance(found.by, Rule)):
             job.note(Consulted.FILTER, found.by)
         if found.action.act is not Act.ACCEPT:
-            return _refusal(job, found.action, found.by, in_fragments=_in_fragments(job, hook))
-        if _in_fragments(job, hook):
-            later = ruleset.verdict(hook, _look(job, iif, oif, later=True), version, nat=False, mark=job.mark)
+            return _refusal(job, found.action, found.by, in_fragments=pieces)
+        if pieces:
+            look = _look(job, iif, oif, pieces=True, later=True)
+            later = ruleset.verdict(hook, look, version, nat=False, mark=job.mark)
             if later.action.act is not Act.ACCEPT:
                 return _refusal(job, later.action, later.by, in_fragments=True)
     if job.track is not None and not (job.track.is_own and hook in (Hook.PREROUTING, Hook.INPUT)):
@@ -178,12 +183,9 @@ def _in_fragments(job: Job, hook: Hook) -> bool:
 
 def _refusal(job: Job, action: Action, by: object, *, in_fragments: bool) -> End:
     """Nobody is told of pieces: their checksum cannot be verified (nf_send_unreach, nf_send_unreach6)."""
-    host, device = job.host.name, job.device
     if action.act is Act.REJECT and not in_fragments:
-        header = job.packet.ip
-        source = error_source(job.tables, header.source, header.destination, job.inbound)
-        return Answered(host, device, action.error, Cause.FILTERED, str(by), reset=action.reset, source=source)
-    return Dropped(host, device, Cause.FILTERED, str(by))
+        return answer(job, action.error, Cause.FILTERED, str(by), reset=action.reset)
+    return Dropped(job.host.name, job.device, Cause.FILTERED, str(by))
 
 
 def flow_of(packet: Packet) -> Flow:
@@ -222,8 +224,8 @@ def _carrying(packet: Packet, flow: Flow) -> Packet:
     return Packet((replace(header, source=flow.source, destination=flow.destination), *rest), packet.payload)
 
 
-def _look(job: Job, iif: str, oif: str, *, later: bool = False) -> Look:
-    """What rules see of the packet, or of its later fragments, which have no transport header."""
+def _look(job: Job, iif: str, oif: str, *, pieces: bool = False, later: bool = False) -> Look:
+    """What rules see of the packet, or of its fragments: the later ones have no transport header."""
     packet, header = job.packet, job.packet.ip
     name = "ip" if header.version == 4 else "ip6"
     protocol = protocol_of(packet)
@@ -232,7 +234,9 @@ def _look(job: Job, iif: str, oif: str, *, later: bool = False) -> Look:
         "meta l4proto": protocol,
         f"{name} saddr": header.source,
         f"{name} daddr": header.destination,
-        f"{name} {'protocol' if header.version == 4 else 'nexthdr'}": protocol,
+        f"{name} {'protocol' if header.version == 4 else 'nexthdr'}": _FRAGMENT
+        if pieces and header.version == 6
+        else protocol,
         f"{name} {'ttl' if header.version == 4 else 'hoplimit'}": header.ttl,
         "ct state": job.track.state.value if job.track is not None else "new",
         "fib daddr type": partial(_type, job),

@@ -106,6 +106,8 @@ class IcmpKind(Enum):
     NEIGHBOUR_SOLICITATION = "neighbour solicitation", None, (135, 0)
     NEIGHBOUR_ADVERTISEMENT = "neighbour advertisement", None, (136, 0)
 
+    __hash__ = object.__hash__  # there is one of each, looked up often, and an enumeration's own hash is slow
+
     def __init__(self, words: str, ipv4: tuple[int, int] | None, ipv6: tuple[int, int] | None) -> None:
         self.words = words
         self.ipv4 = ipv4

@@ -29,6 +29,8 @@ class Hook(Enum):
     OUTPUT = "output"
     POSTROUTING = "postrouting"
 
+    __hash__ = object.__hash__  # there is one of each, looked up often, and an enumeration's own hash is slow
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -101,6 +103,8 @@ class Act(Enum):
     MARK = "mark"
     NOTRACK = "notrack"
     UNKNOWN = "unknown"
+
+    __hash__ = object.__hash__  # as above
 
 
 @dataclass(frozen=True, slots=True)

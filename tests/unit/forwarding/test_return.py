@@ -49,6 +49,11 @@ def test_a_reset_is_a_segment_of_the_connection_the_other_way_round() -> None:
     assert isinstance(back.end, Delivered)
 
 
+def test_a_sender_hears_nothing_of_a_tunnels_packet_that_was_rejected() -> None:
+    world = cluster(node2=host("node2", node(2), rejecting(Action(Act.REJECT))))
+    assert isinstance(walk(world, echo_request(POD1, POD2)).end, Dropped)
+
+
 def test_what_is_dropped_has_no_error() -> None:
     world = cluster(node1=host("node1", node(1).replace("ip_forward = 1", "ip_forward = 0")))
     walked = walk(world, echo_request(POD1, POD2))
