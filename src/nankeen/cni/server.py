@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import struct
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ RECEIVE_SECONDS = 5.0
 HANDLE_SECONDS = 20.0
 """Less than the client's patience, so that it hears the reason."""
 SEND_SECONDS = 5.0
+LOCK_SECONDS = 2.0
+"""How long a server that begins waits for another to let go of the place."""
 
 Handler = Callable[[Request, int | None], Awaitable[Result | bytes | None]]
 """Serves a request, with the descriptor of the pod's namespace where there is one: it is lent, the server closes it.
@@ -35,7 +38,7 @@ What it gives is printed: octets as they are, as another plugin's answer. Raises
 _CREDENTIALS = struct.Struct("=iII")
 """struct ucred (unix(7)): process, user and group."""
 _MAX_DESCRIPTORS = 8
-_ACCEPT_PAUSE = 0.1
+_ACCEPT_PAUSE, _LOCK_PAUSE = 0.1, 0.02
 """Seconds."""
 _log = logging.getLogger(__name__)
 
@@ -67,19 +70,29 @@ def listening(path: Path = SOCKET) -> Iterator[socket.socket]:
 def _alone(path: Path) -> Iterator[None]:
     """Keeps other servers from the socket by a lock on its directory, which no crash leaves behind (flock(2)).
 
-    Without it a second agent would take the socket from the first unnoticed, and both would undo each other's work.
+    Without it a second agent would take the socket from the first unnoticed, and both would undo each other's work. A
+    program that a killed agent was just starting has the lock, too, until it is executed: that is waited for.
     """
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    deadline = time.monotonic() + LOCK_SECONDS
     try:
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                "another agent listens there", where=str(path), remedy="stop it first: one agent keeps a node"
-            ) from error
+        while not _lock(directory):
+            if time.monotonic() >= deadline:
+                raise InputError(
+                    "another agent listens there", where=str(path), remedy="stop it first: one agent keeps a node"
+                )
+            time.sleep(_LOCK_PAUSE)
         yield
     finally:
         os.close(directory)
+
+
+def _lock(directory: int) -> bool:
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 async def serve(

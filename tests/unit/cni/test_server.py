@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import socket
 import stat
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Address, IPv4Interface
@@ -222,7 +224,10 @@ def test_a_socket_that_a_crash_left_is_taken_over_and_a_strangers_is_left_alone(
         assert path.exists()
 
 
-def test_a_second_server_is_refused_and_takes_nothing_from_the_first(short_path: Path) -> None:
+def test_a_second_server_is_refused_and_takes_nothing_from_the_first(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "LOCK_SECONDS", 0)
     path = short_path / "cni.sock"
     with server.listening(path):
         before = path.stat().st_ino
@@ -233,6 +238,24 @@ def test_a_second_server_is_refused_and_takes_nothing_from_the_first(short_path:
             client.connect(str(path))
     with server.listening(path):
         assert path.exists()
+
+
+def test_who_still_has_the_lock_of_a_killed_server_is_waited_for(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a program has it that the server was just starting: the fork has happened, the execution has not."""
+    held = os.open(short_path, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    pauses = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            os.close(held)
+
+    monkeypatch.setattr(time, "sleep", pause)
+    with server.listening(short_path / "cni.sock"):
+        assert len(pauses) == 3
 
 
 async def test_a_peer_that_is_neither_root_nor_ourselves_hears_nothing(
