@@ -46,9 +46,10 @@ class Order:
         was, self._now = self._now, now
         if now < was:
             return self.rest()
-        self._held.sort(key=_time_and_point)
+        self._held.sort(key=_time)  # points apart: much of it is sorted again and again
         end = bisect_right(self._held, now - WINDOW, key=_time)
         due, self._held = self._held[:end], self._held[end:]
+        due.sort(key=_time_and_point)
         return due
 
     def rest(self) -> list[Captured]:
