@@ -32,6 +32,14 @@ def test_of_one_time_the_point_that_was_named_first_goes_first() -> None:
     assert [captured.point for captured in order.rest()] == [0, 1]
 
 
+def test_the_point_that_was_named_first_goes_first_also_where_its_ring_is_the_later() -> None:
+    order = Order()
+    order.add(1, [frame(b"", time=NOW)])
+    assert order.due(NOW) == []
+    order.add(0, [frame(b"", time=NOW)])
+    assert [captured.point for captured in order.due(NOW + WINDOW)] == [0, 1]
+
+
 def test_what_comes_too_late_is_not_lost() -> None:
     order = Order()
     order.add(0, [frame(b"", time=NOW - WINDOW)])
