@@ -49,7 +49,7 @@ class Owner:
     @contextmanager
     def capture(self, *words: str) -> Iterator[subprocess.Popen[str]]:
         """A capture that listens already."""
-        with self.start("capture", "--lab", self.lab, *words) as process:
+        with self.start("capture", "--name", self.lab, *words) as process:
             try:
                 stream = process.stdout if "--json" in words else process.stderr
                 assert stream is not None
@@ -127,7 +127,7 @@ def test_a_file_is_written_where_the_user_stands(owner: Owner, tmp_path: Path) -
     for above in (tmp_path.parent, tmp_path.parent.parent):
         above.chmod(above.stat().st_mode | 0o111)
     path = tmp_path / "packets.pcapng"
-    with owner.start("capture", "--lab", owner.lab, "pod1", "--seconds", "0", "--write", str(path)) as process:
+    with owner.start("capture", "--name", owner.lab, "pod1", "--seconds", "0", "--write", str(path)) as process:
         _, err = process.communicate(timeout=60)
     assert (process.returncode, "packets captured" in err) == (0, True), err
     assert path.read_bytes().startswith(b"\x0a\x0d\x0d\x0a")
@@ -155,12 +155,12 @@ def test_who_has_seen_enough_ends_it_quietly(owner: Owner) -> None:
     ],
 )
 def test_what_is_wrong_is_told(owner: Owner, words: Sequence[str], status: int, text: str) -> None:
-    returned, out, err = owner.run("capture", "--lab", owner.lab, *words)
+    returned, out, err = owner.run("capture", "--name", owner.lab, *words)
     assert (returned, out) == (status, "")
     assert text in err
 
 
 def test_a_lab_that_is_not_there_is_an_error(owner: Owner) -> None:
-    status, _, err = owner.run("capture", "--lab", "no-such-lab", "node1")
+    status, _, err = owner.run("capture", "--name", "no-such-lab", "node1")
     assert status == 1
     assert "there is no such lab" in err

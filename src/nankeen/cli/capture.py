@@ -33,7 +33,7 @@ DEFAULT_LAB = "lab"
 
 @click.command(short_help="Packets at nodes, pods and devices, read layer by layer.")
 @click.argument("words", nargs=-1, metavar="[POINT]... [FILTER]...")
-@click.option("--lab", "lab_name", help="The lab.  [default: lab, if it runs]")
+@click.option("--name", "lab_name", metavar="TEXT", help="The lab.  [default: lab, if it runs]")
 @click.option("--write", metavar="FILE", help="Write a pcapng file, for Wireshark, instead; - is standard output.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many packets.")
 @click.option("--seconds", type=click.FloatRange(min=0), help="End after that time.")
