@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
-import gc
 import json
 import os
 import re
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.kernel.program import find
 from nankeen.pods import podfilter
 from nankeen.pods.plugin import Plugin
+from tests.crash import killed_at
 from tests.kernel.cni.runtime import Runtime, veths
 from tests.kernel.conftest import Net
 from tests.kernel.pods.conftest import NETWORK, ping
@@ -95,42 +95,11 @@ def left(node: Net, data: Path, config: Mapping[str, Any]) -> tuple[object, ...]
     return devices, reserved(data), ports, named
 
 
-def killed_at(number: int, verb: str, pod: Net, data: Path, config: Mapping[str, Any]) -> bool:
-    """Whether an agent was killed before the `number`-th thing that it told the kernel."""
-    child = os.fork()
-    if not child:
-        gc.disable()  # what other tests left, gRPC's channels for one, waits for threads that are not here
-        status = 1
-        try:
-            _die_at(number)
-            serve(verb, pod, data, config)
-            status = 0
-        finally:
-            os._exit(status)
-    _, ended = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == 0
-    return os.WIFSIGNALED(ended)
-
-
-def _die_at(number: int) -> None:
-    left = number
-
-    def deadly(call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401
-            nonlocal left
-            left -= 1
-            if not left:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*arguments, **named)
-
-        return counted
-
-    NetlinkSocket._send = deadly(NetlinkSocket._send)  # type: ignore[method-assign]
-    NetfilterSocket._send = deadly(NetfilterSocket._send)  # type: ignore[method-assign]
-    sysctl.write = deadly(sysctl.write)
-    podfilter.run = deadly(podfilter.run)  # type: ignore[attr-defined]
-    for name in ("link", "unlink", "replace"):
-        setattr(os, name, deadly(getattr(os, name)))
+CALLS = [
+    (NetlinkSocket, "_send"), (NetfilterSocket, "_send"), (sysctl, "write"), (podfilter, "run"),
+    (os, "link"), (os, "unlink"), (os, "replace"),
+]  # fmt: skip
+"""What an agent tells the kernel, and how it puts files in place."""
 
 
 @WISHES
@@ -144,7 +113,7 @@ def test_an_agent_killed_anywhere_in_an_add_is_made_good_by_the_next(
     while killed:
         number += step
         pod = make_net()
-        killed = killed_at(number, "ADD", pod, tmp_path, config)
+        killed = killed_at(number, partial(serve, "ADD", pod, tmp_path, config), CALLS)
         if again:
             serve("ADD", pod, tmp_path, config)
             assert ping(pod, "10.5.34.1")
@@ -164,7 +133,7 @@ def test_an_agent_killed_anywhere_in_a_del_is_made_good_by_the_next(
         number += 1
         pod = make_net()
         serve("ADD", pod, tmp_path, config)
-        killed = killed_at(number, "DEL", pod, tmp_path, config)
+        killed = killed_at(number, partial(serve, "DEL", pod, tmp_path, config), CALLS)
         serve("DEL", pod, tmp_path, config)
         assert left(node, tmp_path, config) == before
     assert number > 2

@@ -2,62 +2,27 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
-import signal
 import stat
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from nankeen.cni import install, wholefile
+from tests.crash import killed_at
 
 PROGRAM = b"#!/bin/sh\n" + b"#" * 100_000
-CALLS = ("open", "fdopen", "fchmod", "fsync", "rename", "replace", "mkdir", "scandir")
-"""What `nankeen.cni.wholefile` asks of the system, by its name in `os`."""
+CALLS = [(os, name) for name in ("open", "fdopen", "fchmod", "fsync", "rename", "replace", "mkdir", "scandir")]
+"""What `nankeen.cni.wholefile` asks of the system."""
 
 
 def install_all(directory: Path) -> None:
     """As an agent does when it is ready."""
     install.install_executable(directory / "bin", PROGRAM)
     install.install_conflist(directory / "conf")
-
-
-def killed_at(number: int, directory: Path) -> bool:
-    """Whether the installation was killed before that call; False where it came to its end."""
-    child = os.fork()
-    if not child:
-        gc.disable()  # what other tests left, gRPC's channels for one, waits for threads that are not here
-        status = 1
-        try:
-            _die_at(number)
-            install_all(directory)
-            status = 0
-        finally:
-            os._exit(status)
-    _, ended = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == 0
-    return os.WIFSIGNALED(ended)
-
-
-def _die_at(number: int) -> None:
-    left = number
-
-    def deadly(call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401
-            nonlocal left
-            left -= 1
-            if not left:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*arguments, **named)
-
-        return counted
-
-    for name in CALLS:
-        setattr(os, name, deadly(getattr(os, name)))
 
 
 def crashes(tmp_path: Path, before: Callable[[Path], None]) -> Iterator[Path]:
@@ -68,7 +33,7 @@ def crashes(tmp_path: Path, before: Callable[[Path], None]) -> Iterator[Path]:
         directory = tmp_path / str(number)
         directory.mkdir()
         before(directory)
-        killed = killed_at(number, directory)
+        killed = killed_at(number, partial(install_all, directory), CALLS)
         yield directory
     assert number > 10  # calls there were indeed
 

@@ -7,10 +7,9 @@ left. That is repeated with n from 1 until the child comes to its end.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
-import signal
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -19,50 +18,21 @@ import pytest
 
 from nankeen.cni.ranges import whole
 from nankeen.pods.addresses import AddressStore, Attachment
+from tests.crash import killed_at
 
 POD, OTHER = Attachment("c0ffee", "eth0"), Attachment("decaf", "eth0")
 SETS = whole([ip_network("10.5.34.0/29"), ip_network("fd00::/125")])
-CALLS = ("open", "write", "link", "unlink", "close", "ftruncate", "mkdir", "scandir", "read")
-"""What the store asks of the system, by its name in `os`."""
+CALLS = [
+    (os, name)
+    for name in ("open", "write", "link", "unlink", "close", "ftruncate", "mkdir", "scandir", "read")
+]  # fmt: skip
+"""What the store asks of the system."""
 
 Operation = Callable[[AddressStore], Coroutine[Any, Any, object]]
 
 
-def _die_at(number: int) -> None:
-    """From now on the `number`-th call is the last: it is not made any more."""
-    left = number
-
-    def deadly(call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401
-            nonlocal left
-            left -= 1
-            if not left:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*arguments, **named)
-
-        return counted
-
-    for name in CALLS:
-        setattr(os, name, deadly(getattr(os, name)))
-
-
-def _killed_at(number: int, directory: Path, operation: Operation) -> bool:
-    """Whether the operation was killed at that call; False where it came to its end before."""
-    child = os.fork()
-    if not child:
-        gc.disable()  # what other tests left, gRPC's channels for one, waits for threads that are not here
-        status = 1
-        try:
-            loop = asyncio.new_event_loop()
-            work = operation(AddressStore(directory))
-            _die_at(number)
-            loop.run_until_complete(work)
-            status = 0
-        finally:
-            os._exit(status)
-    _, ended = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == 0
-    return os.WIFSIGNALED(ended)
+def _operate(operation: Operation, directory: Path) -> None:
+    asyncio.new_event_loop().run_until_complete(operation(AddressStore(directory)))
 
 
 def crashes(tmp_path: Path, operation: Operation, before: Operation | None = None) -> Iterator[AddressStore]:
@@ -73,7 +43,7 @@ def crashes(tmp_path: Path, operation: Operation, before: Operation | None = Non
         directory = tmp_path / str(number) / "cbr0"
         if before is not None:
             asyncio.run(_run(before, AddressStore(directory)))
-        killed = _killed_at(number, directory, operation)
+        killed = killed_at(number, partial(_operate, operation, directory), CALLS)
         yield AddressStore(directory)
     assert number > 10  # calls there were indeed
 
