@@ -39,6 +39,7 @@ async def first(monitor: Monitor, wanted: Callable[[Event], bool]) -> Event:
         ("ip neigh add 10.5.59.0 lladdr 02:00:00:00:00:02 dev flannel.1 nud permanent", Event(Neighbour, "flannel.1")),
         ("bridge fdb append 02:00:00:00:00:02 dev flannel.1 dst 10.99.0.2", Event(Neighbour, "flannel.1")),
         ("sysctl -qw net.ipv4.ip_forward=1", Event(Sysctl)),
+        ("sysctl -qw net.ipv4.conf.flannel/1.forwarding=1", Event(Sysctl, "flannel.1")),
     ],
 )
 async def test_a_change_by_someone_else_is_news(net: Net, command: str, event: Event) -> None:
@@ -59,6 +60,18 @@ async def test_a_neighbour_that_is_permanent_no_more_is_missed(net: Net, command
     with Monitor(net.namespace) as monitor:
         net.run(f"{command} 10.5.59.0 dev flannel.1")
         assert (await first(monitor, lambda event: event.contradicts(wanted, Claim()))).gone
+
+
+async def test_devices_of_others_that_come_and_go_have_no_settings_of_ours(net: Net) -> None:
+    with Monitor(net.namespace) as monitor:
+        net.run("ip link add veth7 type veth peer name eth7")
+        net.run("ip link delete veth7")
+        net.run("ip link add cni0 type bridge")
+        async with asyncio.timeout(10):
+            async for batch in monitor.batches():
+                if any(event.device == "cni0" for event in batch):
+                    break
+                assert not any(event.contradicts(DESIRED, CLAIM) for event in batch)
 
 
 async def test_a_device_made_later_is_known_by_name(net: Net) -> None:
@@ -86,6 +99,7 @@ DESIRED = State([
     Link("cni0", Bridge(), 1450),
     Address("cni0", IPv4Interface("10.5.34.1/24")),
     Route(IPv4Network("10.5.59.0/24"), "cni0", IPv4Address("10.5.34.9")),
+    Sysctl("net/ipv4/conf/cni0/forwarding", "1"),
 ])  # fmt: skip
 CLAIM = Claim(frozenset({"cni0"}), frozenset({IPv4Network("10.5.0.0/16")}))
 
@@ -95,6 +109,8 @@ CLAIM = Claim(frozenset({"cni0"}), frozenset({IPv4Network("10.5.0.0/16")}))
     [
         (Event(None), True),
         (Event(Sysctl), True),
+        (Event(Sysctl, "cni0"), True),
+        (Event(Sysctl, "veth7"), False),
         (Event(Link, "cni0", Link("cni0", Bridge(), 1450)), False),
         (Event(Link, "cni0", Link("cni0", Bridge(), 1400)), True),
         (Event(Link, "cni0", Link("cni0", Bridge(), 1450), gone=True), True),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Self
 
 from nankeen.kernel.namespace import Namespace
 from nankeen.kernel.netlink import address, link, neighbour, route
+from nankeen.kernel.netlink.message import attributes
 from nankeen.kernel.netlink.socket import NetlinkSocket, split
 from nankeen.kernel.observe import names
 from nankeen.model.diff import Claim
@@ -18,6 +20,7 @@ from nankeen.model.state import Address, ForwardingEntry, Link, Neighbour, Objec
 # RTNLGRP_* (linux/rtnetlink.h): link, neighbour, and address, route and netconf of both families
 _GROUPS = (1, 3, 5, 7, 9, 11, 24, 25)
 _RTM_NEWNETCONF, _RTM_DELNETCONF = 80, 81
+_NETCONFMSG_SIZE, _NETCONFA_IFINDEX, _INDEX = 4, 1, struct.Struct("=i")  # linux/netconf.h
 _REMOVALS = frozenset({link.RTM_DELLINK, address.RTM_DELADDR, route.RTM_DELROUTE, neighbour.RTM_DELNEIGH})
 
 Kind = type[Link] | type[Address] | type[Neighbour] | type[ForwardingEntry] | type[Route] | type[Sysctl]
@@ -40,13 +43,16 @@ class Event:
     def contradicts(self, desired: State, claim: Claim) -> bool:
         """Whether, by this news, the kernel holds something else than what is desired, or something of ours besides."""
         if self.object is None:
-            return self.kind in (None, Sysctl)
+            return self.kind is None or (self.kind is Sysctl and self._concerns_a_setting(desired))
         wanted = desired.get(self.object.identity)
         if self.gone:
             return wanted is not None
         if wanted is None:
             return claim.covers(self.object)
         return not wanted.satisfied_by(self.object)  # type: ignore[arg-type]  # of one identity
+
+    def _concerns_a_setting(self, desired: State) -> bool:
+        return not self.device or any(setting.device == self.device for setting in desired.of(Sysctl))
 
 
 class Monitor:
@@ -93,7 +99,7 @@ class Monitor:
                 found = parse(body, self._names)
                 event = Event(Neighbour, self._names.get(index, ""), found, gone or not permanent)
             case _ if kind in (_RTM_NEWNETCONF, _RTM_DELNETCONF):
-                event = Event(Sysctl)
+                event = self._setting(body)
             case _:
                 return None
         return None if port in self._own_ports else event
@@ -107,6 +113,13 @@ class Monitor:
         if gone:
             del self._names[index]
         return Event(Link, name, found, gone)
+
+    def _setting(self, body: bytes) -> Event | None:
+        """Which setting it is, the news does not always say. That a device has some, as it is made, says nothing."""
+        (index,) = _INDEX.unpack(attributes(body, _NETCONFMSG_SIZE)[_NETCONFA_IFINDEX])
+        if index <= 0:  # NETCONFA_IFINDEX_ALL, and that of the devices to come
+            return Event(Sysctl)
+        return Event(Sysctl, self._names[index]) if index in self._names else None
 
     def close(self) -> None:
         self._socket.close()
