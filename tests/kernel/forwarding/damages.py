@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nankeen.model.address import Family
-from tests.kernel.forwarding.scene import PODS, device_of, inside, length_of, subnet, underlay, vtep
+from tests.kernel.forwarding.scene import PODS, at_once, device_of, inside, length_of, subnet, underlay, vtep
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _to_entries(family: Family) -> Iterator[Damage]:
 
 
 def _to_addresses(family: Family) -> Iterator[Damage]:
-    length, nodad = length_of(family), "nodad" if family is Family.IPV6 else ""
+    length, nodad = length_of(family), at_once(family)
     for pod in ("pod1", "pod2"):
         address = f"{inside(*PODS[pod], family)}/{length}"
         # With its last address of IPv4, a host loses its routes, too.

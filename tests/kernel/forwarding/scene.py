@@ -253,7 +253,7 @@ def peer(backend: str, number: int, family: Family) -> list[str]:
     return [
         f"link add {device} type vxlan id 1 dev eth0 local {underlay(number, family)} dstport 8472 nolearning",
         f"link set {device} address {vtep(number, family)}",
-        f"address add {inside(number, 0, family)} dev {device}",
+        f"address add {inside(number, 0, family)} dev {device} {at_once(family)}",
         f"link set {device} up",
         f"route add {subnet(other, family)} via {inside(other, 0, family)} dev {device} onlink",
         f"neigh add {inside(other, 0, family)} lladdr {vtep(other, family)} dev {device} nud permanent",
@@ -274,11 +274,13 @@ def length_of(family: Family) -> int:
 
 
 def _addresses(device: str, of: Callable[[Family], str]) -> list[str]:
-    """Commands that give a device an address of each family; there is no time to look whether others have it."""
-    return [
-        f"address add {of(family)}/{length_of(family)} dev {device} {'nodad' if family is Family.IPV6 else ''}"
-        for family in Family
-    ]
+    """Commands that give a device an address of each family."""
+    return [f"address add {of(family)}/{length_of(family)} dev {device} {at_once(family)}" for family in Family]
+
+
+def at_once(family: Family) -> str:
+    """No time to look whether others have the address: the host would change by itself when it has looked."""
+    return "nodad" if family is Family.IPV6 else ""
 
 
 def mismatches(made: Scene, packets: Sequence[Sent]) -> tuple[list[str], Mapping[int, Walk]]:
