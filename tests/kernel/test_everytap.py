@@ -50,6 +50,14 @@ def heard(tap: EveryTap, count: int) -> list[Heard]:
     return found
 
 
+def test_a_device_whose_name_is_no_text_does_not_stop_it(pair: Net) -> None:
+    pair.run("ip link set va down name v\udcff up")  # the octet 0xff, as Python spells it in words
+    with EveryTap(pair.namespace, OURS) as tap:
+        send(pair, "vb")
+        [found] = heard(tap, 1)
+    assert (found.frame.device, found.frame.direction) == ("vb", Direction.OUT)
+
+
 def test_both_ends_of_a_cable_are_heard_by_one_socket(pair: Net) -> None:
     with EveryTap(pair.namespace, OURS) as tap:
         before = time.time_ns()

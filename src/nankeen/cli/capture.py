@@ -13,6 +13,7 @@ from typing import BinaryIO
 import click
 
 from nankeen.cli.output import json_option, print_json
+from nankeen.cli.types import Seconds
 from nankeen.inspect.capture.capture import Request, Summary
 from nankeen.inspect.capture.capture import capture as run
 from nankeen.inspect.capture.documents import BETWEEN, Documents
@@ -36,7 +37,7 @@ DEFAULT_LAB = "lab"
 @click.option("--name", "lab_name", metavar="TEXT", help="The lab.  [default: lab, if it runs]")
 @click.option("--write", metavar="FILE", help="Write a pcapng file, for Wireshark, instead; - is standard output.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many packets.")
-@click.option("--seconds", type=click.FloatRange(min=0), help="End after that time.")
+@click.option("--seconds", type=Seconds(0), metavar="N", help="End after that time.")
 @click.option("-v", "--verbose", is_flag=True, help="Show all headers of each packet; with --write, show packets, too.")
 @json_option
 def capture(

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import click
 
-from nankeen.cli.output import json_option, print_json
+from nankeen.cli.output import json_option, json_text, print_json
 from nankeen.cli.registry import ask, is_chosen, place, registry_options
 from nankeen.model.errors import ConfigError, InputError
 from nankeen.model.gojson import parse_value
@@ -132,7 +132,7 @@ def _problem(text: str) -> str:
 def _pretty(text: str) -> str:
     """With a line for each member; as it is where it is not even JSON."""
     try:
-        return json.dumps(parse_value(text, WHERE, ConfigError), indent=2, ensure_ascii=False)
+        return json_text(parse_value(text, WHERE, ConfigError), indent=2)
     except ConfigError:
         return text
 

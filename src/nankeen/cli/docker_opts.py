@@ -66,12 +66,23 @@ def docker_opts(
 
 
 def _merge(path: Path, options: docker.Options) -> None:
-    text = _read(path) if path.exists() else ""
+    text, mode = _there(path)
     try:
         wanted = docker.daemon_json(options, text)
     except InputError as error:
         raise InputError(error.problem, where=str(path), remedy=error.remedy) from error
-    _write(path, wanted, mode=path.stat().st_mode & 0o777 if text else 0o644)
+    _write(path, wanted, mode)
+
+
+def _there(path: Path) -> tuple[str, int]:
+    """What stands in a file that need not be there, and its mode."""
+    try:
+        mode = path.stat().st_mode & 0o777
+    except FileNotFoundError:
+        return "", 0o644
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    return _read(path), mode
 
 
 def _read(path: Path) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable
 from contextlib import aclosing
-from datetime import UTC, datetime
 
 import click
 
-from nankeen.cli.output import PROGRAM, json_option, print_json, print_table
+from nankeen.cli.output import PROGRAM, json_option, json_text, print_json, print_table, utc
 from nankeen.cli.registry import Place, ask, place, registry_options
 from nankeen.inspect.leases import Stock, find, take_stock
 from nankeen.inspect.news import Event, events, follow
@@ -224,7 +222,7 @@ def _lease_document(lease: Lease) -> dict[str, object]:
         "addresses": [endpoint.reach.address for endpoint in lease.endpoints],
         "backend": lease.backend,
         "offers": [offer.backend for offer in lease.offers],
-        "expires": None if lease.expires is None else _time(lease.expires),
+        "expires": None if lease.expires is None else utc(lease.expires),
     }
 
 
@@ -235,7 +233,7 @@ def _say_document(event: Event | None, snapshot: Snapshot) -> None:
     else:
         told = {"event": event.what, "node": event.node, "detail": event.detail}
         told |= _lease_document(event.lease) if event.lease else {}
-    click.echo(json.dumps({"time": _time(time.time()), **told}, ensure_ascii=False, default=str))
+    click.echo(json_text({"time": utc(time.time()), **told}))
 
 
 def _say_line(event: Event | None, snapshot: Snapshot) -> None:
@@ -243,7 +241,7 @@ def _say_line(event: Event | None, snapshot: Snapshot) -> None:
         text = f"watching, leases: {len(snapshot.leases)}"
     else:
         text = " ".join([event.what.ljust(10), *_parts(event)])
-    click.echo(f"{_time(time.time())} {printable(text)}")
+    click.echo(f"{utc(time.time())} {printable(text)}")
 
 
 def _parts(event: Event) -> Iterable[str]:
@@ -253,11 +251,3 @@ def _parts(event: Event) -> Iterable[str]:
         yield event.detail
     elif event.lease:
         yield f"{words(event.lease.subnets)} by {event.lease.backend or 'no backend'}"
-
-
-def _time(seconds: float) -> str:
-    """As RFC 3339 has it, in UTC; a number where that is no time that a calendar knows."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):
-        return str(seconds)

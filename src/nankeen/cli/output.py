@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 import click
 
@@ -17,13 +19,30 @@ from nankeen.model.errors import NankeenError
 PROGRAM = os.environ.get("NANKEEN_PROGRAM") or "nankeen"
 """What a person types to get here: `./nk` from a checkout says so. Hints and remedies are to be copied as they are."""
 
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""What JSON need not escape, though terminals obey it, or UTF-8 has no octets for it."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
 """The option that every command takes; it arrives as the argument `as_json`."""
 
 
 def print_json(document: object) -> None:
     """One JSON document. What JSON does not know (addresses, paths) is printed as its `str()`."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    click.echo(json_text(document, indent=2))
+
+
+def json_text(document: object, indent: int | None = None) -> str:
+    """The document as text in which nothing acts upon a terminal, and which can be written as UTF-8."""
+    text = json.dumps(document, indent=indent, ensure_ascii=False, default=str)
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def utc(seconds: float) -> str:
+    """A time since 1970 as RFC 3339 has it; a number where that is no time that a calendar knows."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)
 
 
 def print_table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:

@@ -19,11 +19,14 @@ class Address(NamedTuple):
     port: int
 
 
-class Seconds(click.ParamType[float]):
-    """A number of seconds from 0.1 to a day."""
+class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+    """A number of seconds, a day at most."""
 
     name = "seconds"
-    least, most = 0.1, 86_400.0
+    most = 86_400.0
+
+    def __init__(self, least: float) -> None:
+        self.least = least
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
@@ -36,7 +39,7 @@ class Seconds(click.ParamType[float]):
         return seconds
 
 
-class Socket(click.ParamType[Address]):
+class Socket(click.ParamType):  # type: ignore[type-arg]  # as above
     """`127.0.0.1:9469` or `[::1]:9469`; port 0 is any that is free."""
 
     name = "address and port"

@@ -56,7 +56,7 @@ _SHOWN_FINDINGS = 20
 @click.option("--junit", metavar="FILE", help="Write JUnit's XML, for CI; - is standard output.")
 @click.option("--metrics", metavar="FILE", help="Write metrics, for node_exporter's textfile collector.")
 @click.option(
-    "--watch", is_flag=False, flag_value="2", type=Seconds(), metavar="[SECONDS]",
+    "--watch", is_flag=False, flag_value="2", type=Seconds(0.1), metavar="[SECONDS]",
     help="Prove it again and again, every 2 seconds by default, and show a matrix. Ctrl-C ends it.",
 )  # fmt: skip
 @click.option("--rounds", type=click.IntRange(min=1), metavar="N", help="End the watch after N rounds.")

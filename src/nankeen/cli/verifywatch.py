@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 
 import click
 from rich.console import Console, Group, RenderableType
@@ -17,6 +15,7 @@ from rich.text import Text
 from nankeen.agent import health
 from nankeen.cli.matrix import drawn
 from nankeen.cli.outfile import OutFile
+from nankeen.cli.output import json_text, utc
 from nankeen.cli.types import Address
 from nankeen.inspect.capture.listen import stopped_by_signals
 from nankeen.inspect.history import History, Trouble
@@ -153,7 +152,7 @@ def round_document(found: Round, history: History, grouping: Grouping) -> dict[s
     report = found.report
     return {
         "round": found.number,
-        "time": _time(found.began),
+        "time": utc(found.began),
         "lab": report.cluster,
         "holds": found.holds,
         "nodes": report.nodes,
@@ -196,7 +195,7 @@ def _title(found: Round, history: History) -> Text:
     holds = ("holds", "bold green") if found.holds else ("does not hold", "bold red")
     return Text.assemble(
         (f"lab {printable(report.cluster)}", "bold"),
-        f", round {found.number} at {_time(found.began)}: {report.nodes} nodes, {report.pods} pods, ",
+        f", round {found.number} at {utc(found.began)}: {report.nodes} nodes, {report.pods} pods, ",
         f"{reached} of {pairs} pairs; the model ",
         holds,
     )
@@ -247,9 +246,5 @@ def _last_words(summary: Summary) -> Text:
 
 
 def _say(document: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(document) + "\n")
     sys.stdout.flush()
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -275,7 +275,7 @@ def _values(right: Any, table: str, sets: Sets) -> list[Any]:  # noqa: ANN401  (
 
 def _members(name: str, values: list[Any]) -> Members:
     single: set[object] = set()
-    networks, ranges, patterns = [], [], []
+    networks, ranges, beginnings = [], [], []
     for value in values:
         match value:
             case {"prefix": {"addr": address, "len": length}}:
@@ -283,12 +283,12 @@ def _members(name: str, values: list[Any]) -> Members:
             case {"range": [low, high]}:
                 ranges.append((_value(name, low), _value(name, high)))
             case str(text) if text.endswith("*") and "ifname" in name:
-                patterns.append(text)
+                beginnings.append(text.removesuffix("*"))
             case str() | int():
                 single.add(_value(name, value))
             case _:
                 raise _NotUnderstood(f"{name} {value}"[:80])
-    return Members(frozenset(single), tuple(networks), tuple(ranges), tuple(patterns))
+    return Members(frozenset(single), tuple(networks), tuple(ranges), tuple(beginnings))
 
 
 def _value(name: str, value: str | int) -> object:

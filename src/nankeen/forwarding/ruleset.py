@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from fnmatch import fnmatchcase
 from functools import cached_property
 
 from nankeen.forwarding.packet import IcmpKind
@@ -52,15 +51,15 @@ class Members:
     single: frozenset[object] = frozenset()
     networks: tuple[IPNetwork, ...] = ()
     ranges: tuple[tuple[object, object], ...] = ()
-    patterns: tuple[str, ...] = ()
-    """Of names of devices, with `*` at their end."""
+    beginnings: tuple[str, ...] = ()
+    """Of names of devices."""
 
     def __contains__(self, value: object) -> bool:
         return (
             value in self.single
             or any(value in network for network in self.networks if isinstance(value, type(network.network_address)))
             or any(type(low) is type(value) and low <= value <= high for low, high in self.ranges)  # type: ignore[operator]
-            or any(fnmatchcase(str(value), pattern) for pattern in self.patterns)
+            or (bool(self.beginnings) and str(value).startswith(self.beginnings))
         )
 
 

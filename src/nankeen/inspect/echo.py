@@ -16,6 +16,7 @@ import struct
 from dataclasses import dataclass
 
 from nankeen.inspect.inet import Inet
+from nankeen.model.packet.field import checksum
 
 HEADER = struct.Struct("!BBHHH")
 
@@ -45,11 +46,3 @@ def parse(inet: Inet, packet: bytes) -> Echo | None:
         return None
     kind, _code, _checksum, identifier, sequence = HEADER.unpack_from(packet, start)
     return Echo(kind, identifier, sequence, packet[start + HEADER.size :])
-
-
-def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071)."""
-    padded = data + b"\0" * (len(data) % 2)
-    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
-    total = (total & 0xFFFF) + (total >> 16)
-    return 0xFFFF - (total + (total >> 16) & 0xFFFF)

@@ -14,6 +14,7 @@ from nankeen.inspect.inet import INET, PMTUDISC_PROBE, Inet
 from nankeen.inspect.outcome import Refused, local_refusal
 from nankeen.inspect.party import Party
 from nankeen.kernel.namespace import Namespace, entered
+from nankeen.kernel.timestamps import ROOM, arrival, ask_for_times
 from nankeen.model.address import Family
 from nankeen.model.errors import KernelError
 
@@ -28,11 +29,9 @@ _PENDING_ERRORS = 16
 """How many errors of earlier packets a send can be met by before its own turn comes."""
 _AT_ONCE = 16
 """TCP sockets that are made at once."""
-_TIMESTAMPNS = 35
-"""SO_TIMESTAMPNS and SCM_TIMESTAMPNS: the kernel tells with each packet when it had it (asm-generic/socket.h)."""
-_TIMESPEC = struct.Struct("@ll")
-_CONTROL = 64
 _TRANSIENT = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.EINTR})
+_OUT_OF_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What accept(2) says before it looks whether anybody waits."""
 _RESET_ON_CLOSE = struct.pack("=ii", 1, 0)
 """struct linger: closing leaves no connection in TIME_WAIT behind in the pod."""
 
@@ -90,7 +89,7 @@ class Station:
         self._raw = self._socket(socket.SOCK_RAW, inet.icmp)
         self._raw.setsockopt(*inet.echo_filter)
         self._raw.setsockopt(inet.level, inet.mtu_discover, PMTUDISC_PROBE)
-        self._raw.setsockopt(socket.SOL_SOCKET, _TIMESTAMPNS, 1)
+        ask_for_times(self._raw)
         self._client = self._socket(socket.SOCK_DGRAM)
         self._server = self._socket(socket.SOCK_DGRAM)
         self._listener = self._socket(socket.SOCK_STREAM)
@@ -174,7 +173,7 @@ class Station:
     def _read_echoes(self) -> None:
         while True:
             try:
-                packet, control, _, address = self._raw.recvmsg(_READ, _CONTROL)
+                packet, control, _, address = self._raw.recvmsg(_READ, ROOM)
             except BlockingIOError:
                 return
             except OSError:
@@ -190,7 +189,7 @@ class Station:
         if found.kind == self._inet.echo_request:
             exchange.received(self._name, source)
         elif (found.identifier, found.sequence) == _identify(exchange.nonce):
-            exchange.replied(_arrival(control))
+            exchange.replied(arrival(control) or 0)
 
     def _on_answer(self, packet: bytes, _source: str, _port: int) -> None:
         exchange = self._exchanges.get(packet)
@@ -209,8 +208,10 @@ class Station:
                 connection, address = self._listener.accept()
             except BlockingIOError:
                 return
-            except OSError:  # the asker has given up meanwhile (accept(2), ECONNABORTED and the network's errors)
-                continue
+            except OSError as error:
+                if error.errno in _OUT_OF_ROOM:
+                    return
+                continue  # the asker has given up meanwhile (accept(2), ECONNABORTED and the network's errors)
             with connection:
                 self._on_connection(connection, address[0])
 
@@ -291,15 +292,6 @@ class Connection:
     def _fail(self, number: int) -> None:
         queued = [entry.refused for entry in errorqueue.read(self._socket, self._inet)]
         self._exchange.refused(self._name, queued[0] if queued else local_refusal(number))
-
-
-def _arrival(control: Sequence[tuple[int, int, bytes]]) -> int:
-    """When the kernel had a packet, in nanoseconds since 1970; 0 where it does not tell."""
-    for level, kind, data in control:
-        if (level, kind) == (socket.SOL_SOCKET, _TIMESTAMPNS):
-            seconds, nanoseconds = _TIMESPEC.unpack(data)
-            return int(seconds * 1_000_000_000 + nanoseconds)
-    return 0
 
 
 def _identify(nonce: bytes) -> tuple[int, int]:

@@ -120,7 +120,13 @@ class Watch:
             self._unheard = True
         finally:
             if not self._unheard:
-                self.audience.end(self.summary)
+                self._end()
+
+    def _end(self) -> None:
+        try:
+            self.audience.end(self.summary)
+        except BrokenPipeError:
+            self._unheard = True
 
     @property
     def summary(self) -> Summary:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple, Self
 from nankeen.kernel.namespace import Namespace, entered
 from nankeen.kernel.ring import Direction, Frame
 from nankeen.kernel.tap import ETHERNET, attach, refusal
+from nankeen.kernel.timestamps import ROOM, arrival, ask_for_times
 from nankeen.model import bpf
 from nankeen.model.packet import LinkType
 
@@ -26,8 +26,6 @@ HARDWARE_TYPE = 0xFFFF_F000 + 28
 _ETH_P_ALL = 3
 _KIND = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
 _OUTGOING = 4
-_SO_TIMESTAMPNS = 35
-_TIMESPEC = struct.Struct("=qq")
 _LARGEST = (1 << 16) + 64
 """Octets: the largest packet, and the headers of its link."""
 _STAMPS = 0.1
@@ -88,7 +86,7 @@ class EveryTap:
             device, _, kind, hardware = origin[:4]
             direction = Direction.OUT if kind == _OUTGOING else Direction.IN
             link = LinkType.ETHERNET if hardware in ETHERNET else LinkType.IP
-            yield Heard(Frame(_time(extra), device, direction, data, len(data)), link)
+            yield Heard(Frame(arrival(extra) or time.time_ns(), device, direction, data, len(data)), link)
 
 
 def await_stamps(namespace: Namespace | None = None) -> bool:
@@ -98,7 +96,7 @@ def await_stamps(namespace: Namespace | None = None) -> bool:
     until then, a frame's time is that when it is read. Tried by a datagram to oneself, in that namespace.
     """
     with entered(namespace), socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as made:
-        made.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        ask_for_times(made)
         end = time.monotonic() + _STAMPS
         try:
             made.bind(("127.0.0.1", 0))
@@ -114,7 +112,7 @@ def _is_stamped(made: socket.socket) -> bool:
     made.sendto(b"", made.getsockname())
     sent = time.time_ns()
     received = _next(made)
-    return received is not None and _time(received[1]) <= sent
+    return received is not None and (arrival(received[1]) or time.time_ns()) <= sent
 
 
 def close_all(taps: Sequence[EveryTap]) -> None:
@@ -126,7 +124,7 @@ def close_all(taps: Sequence[EveryTap]) -> None:
 def _prepare(made: socket.socket, wanted: bpf.Program) -> None:
     """What was heard before the filter stood is thrown away."""
     attach(made, wanted)
-    made.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    ask_for_times(made)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
     while _next(made) is not None:
         pass
@@ -136,18 +134,11 @@ def _next(made: socket.socket) -> tuple[bytes, list[tuple[int, int, bytes]], int
     """What one call of recvmsg(2) brings; None where nothing waits."""
     while True:
         try:
-            return made.recvmsg(_LARGEST, socket.CMSG_SPACE(_TIMESPEC.size))
+            return made.recvmsg(_LARGEST, ROOM)
         except BlockingIOError:
             return None
+        except UnicodeDecodeError:  # Python does not take its device's name: that frame is lost
+            continue
         except OSError as error:
             if error.errno != errno.ENETDOWN:  # one of the devices went down, which is told once; the others go on
                 raise
-
-
-def _time(extra: list[tuple[int, int, bytes]]) -> int:
-    """Nanoseconds since 1970, when the kernel met the frame."""
-    for level, kind, data in extra:
-        if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
-            seconds, nanoseconds = _TIMESPEC.unpack(data)
-            return int(seconds * 1_000_000_000 + nanoseconds)
-    return time.time_ns()

@@ -10,7 +10,7 @@ from nankeen.kernel.iptables import CHAIN, Iptables
 from nankeen.kernel.namespace import Namespace
 from nankeen.kernel.netlink import nftables
 from nankeen.kernel.netlink.netfilter import NetfilterSocket
-from nankeen.kernel.netlink.nftables import BRIDGE, INET, IPV4, IPV6, FoundChain, FoundTable
+from nankeen.kernel.netlink.nftables import INET, IPV4, IPV6, FoundChain, FoundTable
 from nankeen.kernel.netlink.socket import split
 from nankeen.kernel.nftables import Nftables, remove_table
 from nankeen.model.errors import KernelError
@@ -18,7 +18,6 @@ from nankeen.model.firewall import TABLE, Firewall
 from nankeen.model.hostport import TABLE as PORTS
 
 _FLANNEL_TABLES = ((IPV4, "flannel-ipv4"), (IPV6, "flannel-ipv6"))
-_FORWARDING_FAMILIES = {IPV4: "ip", INET: "inet", IPV6: "ip6", BRIDGE: "bridge"}
 _IPTABLES_FORWARD = {(family, "filter", "FORWARD") for family in (IPV4, IPV6)}
 
 
@@ -70,7 +69,7 @@ class PacketFilter:
         return [
             *self._firewalld(firewall),
             *(
-                f"chain {chain.name} of table {_FORWARDING_FAMILIES[chain.family]} {chain.table} drops what it does "
+                f"chain {chain.name} of table {nftables.FAMILIES[chain.family]} {chain.table} drops what it does "
                 f"not accept: let {' and '.join(map(str, firewall.forwarded))} pass there"
                 for chain in nftables.of_type(FoundChain, self._socket.dump(nftables.dump_chains()))
                 if _drops(chain)
@@ -145,6 +144,6 @@ def _ours(what: tuple[int, str, str] | None) -> str:
 
 def _drops(chain: FoundChain) -> bool:
     """Whether nothing passes the chain that is not accepted there, and it is none that iptables lets pods through."""
-    forwards = chain.hook == nftables.HOOK_FORWARD and chain.family in _FORWARDING_FAMILIES
+    forwards = chain.hook == nftables.HOOK_FORWARD and chain.family in nftables.FAMILIES
     handled = (chain.family, chain.table, chain.name) in _IPTABLES_FORWARD
     return forwards and chain.policy == nftables.DROP and not handled

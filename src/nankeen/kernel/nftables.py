@@ -72,7 +72,7 @@ def remove_table(socket: NetfilterSocket, family: int, name: str) -> list[str]:
     """Takes a table away, where it stands, and says so. Raises `KernelError`."""
     if socket.get(nftables.get_table(family, name)) is None:
         return []
-    label = f"table {_FAMILIES[family]} {name}"
+    label = f"table {nftables.FAMILIES[family]} {name}"
     socket.transact([nftables.delete_table(family, name)], label)
     return [f"- {label}"]
 
@@ -85,9 +85,6 @@ def fillings(firewall: Firewall) -> list[str]:
         for found in sets
         if (elements := firewall.elements(found))
     ]
-
-
-_FAMILIES = {nftables.IPV4: "ip", nftables.INET: "inet", nftables.IPV6: "ip6", nftables.BRIDGE: "bridge"}
 
 
 def _listed(addresses: Iterable[IPAddress]) -> str:

@@ -16,8 +16,7 @@ from nankeen.kernel.netlink.nftables import FoundChain, FoundTable
 from nankeen.kernel.nftables import remove_table
 from nankeen.model.address import Family
 
-_FAMILIES = {"ip": nftables.IPV4, "inet": nftables.INET, "ip6": nftables.IPV6, "bridge": nftables.BRIDGE}
-_NAMES = {number: name for name, number in _FAMILIES.items()}
+_FAMILIES = {name: number for number, name in nftables.FAMILIES.items()}
 _IPTABLES = ("filter", "nat")
 
 
@@ -55,7 +54,11 @@ class Ruleset(Iptables):
     def tables(self) -> tuple[NftTable, ...]:
         """The tables of nftables for IP and bridges, those included that its engine of iptables keeps."""
         found = nftables.of_type(FoundTable, self._socket.dump(nftables.dump_tables()))
-        return tuple(NftTable(_NAMES[table.family], table.name) for table in found if table.family in _NAMES)
+        return tuple(
+            NftTable(nftables.FAMILIES[table.family], table.name)
+            for table in found
+            if table.family in nftables.FAMILIES
+        )
 
     def iptables(self) -> Iterator[IptablesTable]:
         """The tables of iptables that are in use and concern a pod network. Asking brings none into use."""

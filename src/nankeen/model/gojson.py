@@ -7,6 +7,7 @@ bytes that are not UTF-8 become U+FFFD. An integer is written without point and 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import NoReturn, TypeAlias
 
@@ -38,7 +39,7 @@ def parse_value(text: str | bytes, where: str, error: type[InputError] = InputEr
         raise error(f"not JSON: {wrong.msg} {place}", where=where, remedy="write a JSON object") from wrong
     except RecursionError as wrong:
         raise error("JSON nested too deeply", where=where, remedy="write a flat object") from wrong
-    except ValueError as wrong:  # a number beyond all measure, or NaN
+    except ValueError as wrong:  # a number beyond all measure, or none
         raise error(f"not JSON: {wrong}"[:200], where=where, remedy="write a JSON object") from wrong
     if text.count("[") + text.count("{") > DEEPEST and _is_deep(value):
         raise error("JSON nested too deeply", where=where, remedy="write a flat object")
@@ -48,10 +49,7 @@ def parse_value(text: str | bytes, where: str, error: type[InputError] = InputEr
 
 
 def compact(value: JSON) -> str:
-    """The value as Go writes it: no spaces, and `<`, `>`, `&` and two separators escaped.
-
-    Raises `ValueError` for a number that JSON has no word for.
-    """
+    """The value as Go writes it: no spaces, and `<`, `>`, `&` and two separators escaped."""
     return escape(_ENCODER.encode(value))
 
 
@@ -171,6 +169,14 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
 
 
+def _number(text: str) -> float:
+    """One that could be written again: 1e999 is JSON, and infinite."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:_SHOWN]} is too large a number")
+    return number
+
+
 def _refuse_half_characters(value: JSON, where: str, error: type[InputError]) -> None:
     """Half a surrogate pair can be written as an escape, but never as UTF-8 again."""
     try:
@@ -179,6 +185,6 @@ def _refuse_half_characters(value: JSON, where: str, error: type[InputError]) ->
         raise error("a string holds half a character", where=where, remedy="write it as UTF-8") from wrong
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_last_wins, parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(object_pairs_hook=_last_wins, parse_constant=_refuse_constant, parse_float=_number)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _ESCAPES = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in "<>&\u2028\u2029"})

@@ -89,13 +89,13 @@ def decode(text: str | bytes, subnets: Sequence[IPNetwork], node: str, expires: 
         return lease
     fields = parse_object(text, where)
     endpoints = tuple(
-        Endpoint(subnet, Reach(_address(fields, family), _data(fields, family, where)))
+        Endpoint(subnet, Reach(_address(fields, family), _data(fields, family)))
         for family in Family
         for subnet in subnets
         if subnet.version == family.value
     )
     families = [endpoint.family for endpoint in endpoints]
-    offers = tuple(_offer(item, families, where) for item in fields.objects("Offers", MOST_OFFERS))
+    offers = tuple(_offer(item, families) for item in fields.objects("Offers", MOST_OFFERS))
     return Lease(node, fields.string("BackendType"), endpoints, expires, offers)
 
 
@@ -122,8 +122,8 @@ def _decode_plain(text: str, subnets: Sequence[IPNetwork], node: str, expires: f
     return Lease(node, backend or "", (Endpoint(subnets[0], Reach(IPv4Address(packed), data)),), expires)
 
 
-def _offer(fields: Fields, families: Sequence[Family], where: str) -> Offer:
-    return Offer(fields.string("BackendType"), tuple(_data(fields, family, where) for family in families))
+def _offer(fields: Fields, families: Sequence[Family]) -> Offer:
+    return Offer(fields.string("BackendType"), tuple(_data(fields, family) for family in families))
 
 
 def key(subnets: Sequence[IPNetwork]) -> str:
@@ -170,11 +170,6 @@ def _address(fields: Fields, family: Family) -> IPAddress:
     return address
 
 
-def _data(fields: Fields, family: Family, where: str) -> str | None:
+def _data(fields: Fields, family: Family) -> str | None:
     data = fields.raw(_DATA[family])
-    if data is None:
-        return None
-    try:
-        return compact(data)
-    except ValueError as error:  # 1e999 is JSON, but no number that could be written again
-        raise InputError(f"{_DATA[family]} holds a number too large", where=where, remedy="remove the lease") from error
+    return None if data is None else compact(data)

@@ -15,7 +15,7 @@ from nankeen.cni.config import PluginConfig
 from nankeen.cni.error import CniError, Code
 from nankeen.cni.reading import check_interface_name
 from nankeen.kernel import namespace as namespaces
-from nankeen.kernel.netlink import address, bridge, link
+from nankeen.kernel.netlink import address, bridge, link, reception
 from nankeen.kernel.netlink.socket import NetlinkSocket
 from nankeen.model.address import HardwareAddress, IPInterface
 from nankeen.model.errors import KernelError
@@ -82,7 +82,7 @@ def ensure(wanted: WantedBridge) -> None:
         if wanted.filters_vlans:
             _filter_vlans(wanted, index, node)
         if wanted.promiscuous:
-            node.request(bridge.promiscuous(index), wanted.name)
+            node.request(reception.change(index, promiscuous=True), wanted.name)
         if wanted.gateways:
             if wanted.vlan:
                 index = _ensure_vlan_end(wanted, index, node)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import pytest
 
@@ -228,6 +228,28 @@ def test_an_audience_that_leaves_ends_it_quietly(cable: Cable) -> None:
     summary = captured_while(cable, audience, None, Limits(seconds=60))
     assert summary.unheard
     assert audience.summary is None
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["at the beginning", "at the end"])
+def test_a_file_that_nobody_reads_any_more_ends_it_quietly(cable: Cable, *, last: bool) -> None:
+    class Pipe(BytesIO):
+        def write(self, data: Any) -> int:  # noqa: ANN401  (as BytesIO has it)
+            if not last or audience.heard:
+                raise BrokenPipeError
+            return super().write(data)
+
+    audience = Audience()
+    assert captured_while(cable, audience, Pipe(), Limits(count=50)).unheard
+    assert audience.summary is None
+
+
+def test_an_audience_that_leaves_before_the_end_is_told_ends_it_quietly(cable: Cable) -> None:
+    class Deaf(Audience):
+        def end(self, summary: Summary) -> None:  # noqa: ARG002
+            raise BrokenPipeError
+
+    summary = captured_while(cable, Deaf(), None, Limits(count=50))
+    assert (summary.captured, summary.unheard) == (50, True)
 
 
 def test_a_file_that_cannot_be_written_is_an_error(cable: Cable) -> None:

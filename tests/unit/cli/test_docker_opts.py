@@ -66,6 +66,7 @@ def test_daemon_json_gets_the_options_and_keeps_the_rest(words: list[str], tmp_p
         (["--daemon-json", "broken.json"], "broken.json: it is not JSON"),
         (["-f", "empty.env"], "empty.env: it tells no IPv4 subnet"),
         (["-d", "/proc/nowhere/x"], "/proc/nowhere/x: cannot be written"),
+        (["--daemon-json", "x" * 300], "xxx: cannot be read: File name too long"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(

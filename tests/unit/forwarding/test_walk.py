@@ -20,11 +20,11 @@ from nankeen.forwarding import (
     walk,
 )
 from nankeen.forwarding.packet import IcmpKind, Ip, Packet, Udp
-from nankeen.forwarding.story import told
 from nankeen.model.errors import InputError
 from nankeen.model.state import State
 from tests.unit.forwarding.cluster import cluster, node, pod, without
 from tests.unit.forwarding.lines import host
+from tests.unit.forwarding.told import told
 
 FAR = {4: ("10.244.1.5", "10.244.2.5"), 6: ("fd44:0:0:1::5", "fd44:0:0:2::5")}
 

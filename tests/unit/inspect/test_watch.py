@@ -104,6 +104,16 @@ async def test_who_went_is_not_missed_where_others_were_named() -> None:
     assert "pod7" not in listener.rounds[0].missing
 
 
+async def test_nobody_who_hears_the_end_is_no_error() -> None:
+    class Deaf(Listener):
+        def end(self, summary: Summary) -> None:  # noqa: ARG002
+            raise BrokenPipeError
+
+    watch = Watch(Wish(seconds=SOON, rounds=1), lambda: (EMPTY, ()), Deaf())
+    await watch.follow()
+    assert watch.summary.unheard
+
+
 async def test_where_nobody_reads_any_more_it_ends_without_a_word() -> None:
     def unheard(_found: Round) -> None:
         raise BrokenPipeError

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from nankeen.kernel.netlink import bridge
+from nankeen.kernel.netlink import bridge, reception
 from nankeen.kernel.netlink.link import RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK
 
 AF_BRIDGE = 7
@@ -54,7 +54,7 @@ def test_a_bridge_that_filters_vlans() -> None:
 
 
 def test_a_promiscuous_bridge() -> None:
-    found = decoded(bridge.promiscuous(9))
+    found = decoded(reception.change(9, promiscuous=True))
     assert (found["flags"], found["change"]) == (0x100, 0x100)
 
 

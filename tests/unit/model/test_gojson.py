@@ -55,6 +55,8 @@ def test_a_wrong_type_is_told_by_key_value_and_what_is_allowed() -> None:
         "{} {}",
         "{'a': 1}",
         '{"a": NaN}',
+        '{"a": 1e999}',
+        '{"a": -1e999}',
         "\ufeff{}",
         "[" * 100_000,
         "9" * 5000,

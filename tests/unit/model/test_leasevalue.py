@@ -90,7 +90,7 @@ def test_what_a_value_says_of_a_family_without_a_subnet_is_passed_over() -> None
         ('{"PublicIP":"fd99::1"}', 'PublicIP is "fd99::1"; it must be an IPv4 address'),
         ('{"PublicIP":"0.0.0.0"}', 'PublicIP is "0.0.0.0"; it must be the IPv4 address that the node is reached at'),
         ('{"PublicIP":"10.99.0.1","BackendType":{}}', "BackendType is {}; it must be a string"),
-        ('{"PublicIP":"10.99.0.1","BackendData":1e999}', "BackendData holds a number too large"),
+        ('{"PublicIP":"10.99.0.1","BackendData":1e999}', "1e999 is too large a number"),
         ('{"PublicIP":"10.99.0.1","BackendData":"\\ud800"}', "half a character"),
         (" " * LONGEST + "{}", f"at most {LONGEST} are read"),
         ("[" * 60_000, "nested too deeply"),

@@ -83,11 +83,16 @@ def capture(
 def _attend(request: Request, lab: Lab | None, stop: Stop, audience: Audience | None, file: BinaryIO | None) -> Summary:
     points, ports = find(request.wishes, lab)
     with opened(points, request.wanted, ports) as taps:
-        recording = Recording(file, points, taps, request.words) if file else None
-        if audience:
-            audience.begin([View(point.name, tap.link, ports) for point, tap in zip(points, taps, strict=True)])
         captured, unheard = 0, False
+
+        def summary() -> Summary:
+            down = tuple(point.name for point, tap in zip(points, taps, strict=True) if tap.went_down)
+            return Summary(captured, sum(tap.dropped for tap in taps), down, unheard)
+
         try:
+            recording = Recording(file, points, taps, request.words) if file else None
+            if audience:
+                audience.begin([View(point.name, tap.link, ports) for point, tap in zip(points, taps, strict=True)])
             for batch in listen(taps, stop, request.limits):
                 captured += len(batch)
                 if recording:
@@ -95,15 +100,13 @@ def _attend(request: Request, lab: Lab | None, stop: Stop, audience: Audience | 
                 if audience:
                     for piece in pieces(batch):
                         audience.tell(piece)
+            if recording:
+                recording.end()
+            if audience:
+                audience.end(summary())
         except BrokenPipeError:
             unheard = True
-        if recording and not unheard:
-            recording.end()
-        down = tuple(point.name for point, tap in zip(points, taps, strict=True) if tap.went_down)
-        summary = Summary(captured, sum(tap.dropped for tap in taps), down, unheard)
-        if audience and not unheard:
-            audience.end(summary)
-    return summary
+        return summary()
 
 
 def pieces(batch: Sequence[Captured]) -> Iterator[Sequence[Captured]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from nankeen.inspect.filter import KEYWORDS
+from nankeen.inspect.nearest import unknown
 from nankeen.kernel.namespace import Namespace
 from nankeen.kernel.netlink import link
 from nankeen.kernel.netlink.socket import NetlinkSocket
@@ -17,7 +17,7 @@ from nankeen.model.address import IPAddress
 from nankeen.model.errors import InputError
 from nankeen.model.netconf import BackendConfig, NetworkConfig
 from nankeen.model.packet import TunnelPorts
-from nankeen.model.printable import LONGEST_NAME, printable
+from nankeen.model.printable import printable
 from nankeen.model.state import Bridge, Link, Vxlan
 
 LOOPBACK = "lo"
@@ -115,13 +115,7 @@ class _Surroundings:
     def _unknown(self, wish: Wish, member: str) -> InputError:
         inside = member if member in self._places else ""
         devices = [f"{member}:{each.name}" if wish.member else each.name for each in self.links(inside)]
-        near = get_close_matches(wish.word[:LONGEST_NAME], [*self._places, *devices, *KEYWORDS], n=3, cutoff=0.5)
-        known = near or [*self._places, *devices][:10]
-        return InputError(
-            "there is no such node, pod or device",
-            where=printable(wish.word, LONGEST_NAME),
-            remedy=f"did you mean {' or '.join(map(printable, known))}?" if near else f"there are: {' '.join(known)}",
-        )
+        return unknown(wish.word, [*self._places, *devices], "node, pod or device", KEYWORDS)
 
 
 def read_links(namespace: Path | None) -> list[Link]:

@@ -99,7 +99,7 @@ def _endpoint(word: str) -> tuple[str, int | None]:
 
 
 def _number(text: str, where: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 0 < int(text[:6]) <= LARGEST):
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(LARGEST)) and 0 < int(text) <= LARGEST):
         remedy = "a port is a number from 1 to 65535"
         raise InputError(f"{text[:20]!r} is no port", where=printable(where, LONGEST_NAME), remedy=remedy)
     return int(text)

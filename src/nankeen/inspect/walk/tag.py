@@ -129,4 +129,4 @@ def is_question(packet: Packet) -> bool:
         isinstance(header, Icmp) and header.is_neighbour_message and header.type == Icmpv6Type.NEIGHBOUR_SOLICITATION
         for header in packet.headers
     )
-    return asks and not sources[-1].is_unspecified
+    return asks and bool(sources) and not sources[-1].is_unspecified

@@ -11,7 +11,6 @@ from nankeen.kernel.netlink.neighbour import AF_BRIDGE
 _IFINFOMSG = struct.Struct("=BBHiII")
 _VLAN_INFO = struct.Struct("=HH")
 """struct bridge_vlan_info: flags and VLAN."""
-_IFF_PROMISC = 0x100
 
 _PROTINFO, _LINKINFO, _AF_SPEC, _GROUP = 12, 18, 26, 27
 _INFO_KIND, _INFO_DATA = 1, 2
@@ -27,11 +26,6 @@ def port(index: int, *, hairpin: bool, isolated: bool) -> bytes:
     """
     body = attribute(_BRPORT_MODE, bytes([hairpin])) + attribute(_BRPORT_ISOLATED, bytes([isolated]))
     return message(RTM_SETLINK, 0, _IFINFOMSG.pack(AF_BRIDGE, 0, 0, index, 0, 0) + nested(_PROTINFO, body))
-
-
-def promiscuous(index: int) -> bytes:
-    """Has a device take every frame."""
-    return message(RTM_NEWLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, _IFF_PROMISC, _IFF_PROMISC))
 
 
 def filter_vlans(index: int) -> bytes:

@@ -37,7 +37,6 @@ _VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL
 _IPTUN_LOCAL, _IPTUN_REMOTE = 2, 3  # linux/if_tunnel.h
 _TUN_TYPE, _TUN_PERSIST, _TUN_MULTI_QUEUE, _IFF_TUN = 3, 6, 7, 1
 _VETH_PEER = 1
-_PROTINFO, _BRPORT_MODE = 12, 4
 
 
 def create(link: Link, indexes: Mapping[str, int]) -> bytes:
@@ -83,12 +82,6 @@ def remove(index: int) -> bytes:
 
 def remove_named(name: str) -> bytes:
     return message(RTM_DELLINK, 0, _IFINFOMSG.pack(0, 0, 0, 0, 0, 0) + string(_IFNAME, name))
-
-
-def bridge_port(index: int, *, hairpin: bool) -> bytes:
-    """Sets up a port of a bridge; `hairpin` lets a frame leave by the port that it came in by."""
-    body = _IFINFOMSG.pack(AF_BRIDGE, 0, 0, index, 0, 0)
-    return message(RTM_SETLINK, 0, body + nested(_PROTINFO, attribute(_BRPORT_MODE, bytes([hairpin]))))
 
 
 def veth(

@@ -19,14 +19,12 @@ _U32 = struct.Struct("=I")
 _U32_ATTRIBUTE = struct.Struct("=HHI")
 
 NLM_F_REQUEST = 0x1
-NLM_F_MULTI = 0x2
 NLM_F_ACK = 0x4
 NLM_F_DUMP_INTR = 0x10
 NLM_F_REPLACE = 0x100
 NLM_F_EXCL = 0x200
 NLM_F_DUMP = 0x300
 NLM_F_CREATE = 0x400
-NLM_F_APPEND = 0x800
 NLM_F_CAPPED = 0x100
 """On an error: the failed message is not repeated whole."""
 NLM_F_ACK_TLVS = 0x200

@@ -28,6 +28,8 @@ from nankeen.kernel.netlink.message import (
 )
 
 INET, IPV4, BRIDGE, IPV6 = 1, 2, 7, 10
+FAMILIES = {IPV4: "ip", INET: "inet", IPV6: "ip6", BRIDGE: "bridge"}
+"""Those of a pod network's packets, as nft calls them."""
 """NFPROTO_*: nftables' families (linux/netfilter.h)."""
 GROUP = 7
 """NFNLGRP_NFTABLES: every change to any table, told to who listens."""
@@ -127,10 +129,9 @@ def dump_chains(family: int = 0) -> bytes:
     return _request(_GET_CHAIN, family)
 
 
-def dump_rules(family: int, table: str, chain: str = "") -> bytes:
-    """A dump request for the rules of a table, or of one chain."""
-    of_chain = [string(_RULE_CHAIN, chain)] if chain else []
-    return _request(_GET_RULE, family, string(_TABLE, table), *of_chain)
+def dump_rules(family: int, table: str) -> bytes:
+    """A dump request for the rules of a table."""
+    return _request(_GET_RULE, family, string(_TABLE, table))
 
 
 def dump_sets(family: int, table: str) -> bytes:

@@ -6,7 +6,7 @@ import struct
 
 from nankeen.kernel.netlink.message import attributes, message, u32
 
-RTM_NEWNSID, RTM_GETNSID = 88, 90
+RTM_GETNSID = 90
 _RTGENMSG = struct.Struct("=B3x")
 _NSID, _FD = 1, 3
 _NUMBER = struct.Struct("=i")

@@ -29,11 +29,11 @@ INGRESS = 0xFFFF_FFF1
 """TC_H_INGRESS: the parent of the one that what it receives passes first."""
 _INGRESS_HANDLE = 0xFFFF_0000
 
-_TCMSG = struct.Struct("=BBHiIII")
-_RATE = struct.Struct("=BBHhHI")
+TCMSG = struct.Struct("=BBHiIII")
+RATE = struct.Struct("=BBHhHI")
 """struct tc_ratespec: cell_log, linklayer, overhead, cell_align, mpu and rate."""
-_NO_RATE = bytes(_RATE.size)
-_SEL = struct.Struct("=BBBxHHhhI")
+_NO_RATE = bytes(RATE.size)
+SELECTOR = struct.Struct("=BBBxHHhhI")
 """struct tc_u32_sel: flags, offshift, nkeys, offmask, off, offoff, hoff and hmask."""
 _KEY = struct.Struct("=IIii")
 _MIRRED = struct.Struct("=IIiiiiI")
@@ -83,65 +83,65 @@ def is_fill_of(found: int, bucket: TokenBucket) -> bool:
 
 def token_bucket(index: int, bucket: TokenBucket) -> bytes:
     """What the device sends passes the bucket, in the place of whatever qdisc there was."""
-    rate = _RATE.pack(0, _ETHERNET, 0, 0, 0, min(bucket.rate, _U32))
+    rate = RATE.pack(0, _ETHERNET, 0, 0, 0, min(bucket.rate, _U32))
     parameters = rate + _NO_RATE + struct.pack("=III", bucket.queue, 0, 0)
     options = attribute(_TBF_PARMS, parameters) + u32(_TBF_BURST, bucket.burst)
     if bucket.rate > _U32:
         options += attribute(_TBF_RATE64, struct.pack("=Q", bucket.rate))
-    body = _head(index, 0x0001_0000, ROOT) + string(_KIND, "tbf") + nested(_OPTIONS, options)
+    body = head(index, 0x0001_0000, ROOT) + string(_KIND, "tbf") + nested(_OPTIONS, options)
     return message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, body)
 
 
 def ingress(index: int) -> bytes:
     """What the device receives is looked at by filters from now on."""
-    body = _head(index, _INGRESS_HANDLE, INGRESS) + string(_KIND, "ingress")
+    body = head(index, _INGRESS_HANDLE, INGRESS) + string(_KIND, "ingress")
     return message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, body)
 
 
 def redirect(index: int, to: int) -> bytes:
     """All that the device receives is sent by another one: an IFB gives it back afterwards."""
     action = nested(_ACT_OPTIONS, attribute(_MIRRED_PARMS, _MIRRED.pack(0, 0, _ACT_STOLEN, 0, 0, _EGRESS_REDIR, to)))
-    selector = _SEL.pack(_U32_TERMINAL, 0, 1, 0, 0, 0, 0, 0) + _KEY.pack(0, 0, 0, 0)
+    selector = SELECTOR.pack(_U32_TERMINAL, 0, 1, 0, 0, 0, 0, 0) + _KEY.pack(0, 0, 0, 0)
     options = attribute(_U32_SEL, selector) + nested(_U32_ACT, nested(1, string(_ACT_KIND, "mirred"), action))
     information = 1 << 16 | struct.unpack("=H", struct.pack("!H", _ETH_P_ALL))[0]
-    body = _TCMSG.pack(0, 0, 0, index, 0, _INGRESS_HANDLE, information) + string(_KIND, "u32")
+    body = TCMSG.pack(0, 0, 0, index, 0, _INGRESS_HANDLE, information) + string(_KIND, "u32")
     return message(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, body + nested(_OPTIONS, options))
 
 
 def remove(index: int, parent: int) -> bytes:
     """Takes a qdisc away, with its filters and classes."""
-    return message(RTM_DELQDISC, 0, _head(index, 0, parent))
+    return message(RTM_DELQDISC, 0, head(index, 0, parent))
 
 
 def dump(index: int) -> bytes:
     """Asks for the qdiscs of a device; older kernels tell those of all."""
-    return message(RTM_GETQDISC, 0, _head(index, 0, 0))
+    return message(RTM_GETQDISC, 0, head(index, 0, 0))
 
 
 def dump_filters(index: int) -> bytes:
     """Asks for the filters that see what a device receives."""
-    return message(RTM_GETTFILTER, 0, _head(index, 0, _INGRESS_HANDLE))
+    return message(RTM_GETTFILTER, 0, head(index, 0, _INGRESS_HANDLE))
 
 
 def parse(body: bytes) -> Qdisc:
     """The qdisc that a message tells of."""
-    _, _, _, index, _, parent, _ = _TCMSG.unpack_from(body)
-    found = attributes(body, _TCMSG.size)
+    _, _, _, index, _, parent, _ = TCMSG.unpack_from(body)
+    found = attributes(body, TCMSG.size)
     kind = read_string(found.get(_KIND, b""))
     if kind != "tbf":
         return Qdisc(index, kind, parent)
     options = attributes(found.get(_OPTIONS, b""))
     parameters = options[_TBF_PARMS]
-    rate: int = _RATE.unpack_from(parameters)[5]
+    rate: int = RATE.unpack_from(parameters)[5]
     if _TBF_RATE64 in options:
         rate = struct.unpack("=Q", options[_TBF_RATE64])[0]
-    _, fill, _ = struct.unpack_from("=III", parameters, 2 * _RATE.size)
+    _, fill, _ = struct.unpack_from("=III", parameters, 2 * RATE.size)
     return Qdisc(index, kind, parent, rate, fill)
 
 
 def parse_redirect(body: bytes) -> int | None:
     """The interface index of the device that a filter leads to; None where it leads to none."""
-    options = attributes(attributes(body, _TCMSG.size).get(_OPTIONS, b""))
+    options = attributes(attributes(body, TCMSG.size).get(_OPTIONS, b""))
     for action in attributes(options.get(_U32_ACT, b"")).values():
         found = attributes(action)
         if read_string(found.get(_ACT_KIND, b"")) == "mirred":
@@ -151,5 +151,5 @@ def parse_redirect(body: bytes) -> int | None:
     return None
 
 
-def _head(index: int, handle: int, parent: int) -> bytes:
-    return _TCMSG.pack(0, 0, 0, index, handle, parent, 0)
+def head(index: int, handle: int, parent: int) -> bytes:
+    return TCMSG.pack(0, 0, 0, index, handle, parent, 0)

@@ -24,15 +24,22 @@ from nankeen.kernel.netlink.message import (
     string,
     u32,
 )
-from nankeen.kernel.netlink.qdisc import ROOT, RTM_NEWQDISC, RTM_NEWTFILTER, fill
+from nankeen.kernel.netlink.qdisc import (
+    RATE,
+    ROOT,
+    RTM_GETTFILTER,
+    RTM_NEWQDISC,
+    RTM_NEWTFILTER,
+    SELECTOR,
+    TCMSG,
+    fill,
+    head,
+)
 from nankeen.model.address import IPNetwork
 from nankeen.model.shaping import TokenBucket
 
-RTM_NEWTCLASS, RTM_GETTCLASS, RTM_GETTFILTER = 40, 42, 46
+RTM_NEWTCLASS, RTM_GETTCLASS = 40, 42
 _HANDLE, _CLASS, _NO_CLASS = 0x0001_0000, 0x0001_0030, 0
-_TCMSG = struct.Struct("=BBHiIII")
-_RATE = struct.Struct("=BBHhHI")
-_SEL = struct.Struct("=BBBxHHhhI")
 _KEY = struct.Struct("!IIii")
 """struct tc_u32_key: mask and value in network byte order; the offset is given in the host's."""
 _VERSION, _QUANTUM = 3, 60_000
@@ -64,43 +71,43 @@ def make(
     The device must have no qdisc of its own.
     """
     start = struct.pack("=IIIII", _VERSION, 10, _CLASS & 0xFFFF if spares else _NO_CLASS, 0, 0)
-    root = _head(index, _HANDLE, ROOT) + string(_KIND, "htb") + nested(_OPTIONS, attribute(_HTB_INIT, start))
+    root = head(index, _HANDLE, ROOT) + string(_KIND, "htb") + nested(_OPTIONS, attribute(_HTB_INIT, start))
     queue = string(_KIND, "bfifo") + attribute(_OPTIONS, struct.pack("=I", bucket.queue))
     return [
         message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, root),
-        message(RTM_NEWTCLASS, NLM_F_CREATE | NLM_F_EXCL, _head(index, _CLASS, _HANDLE) + _class(bucket)),
-        message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, _head(index, 0, _CLASS) + queue),
+        message(RTM_NEWTCLASS, NLM_F_CREATE | NLM_F_EXCL, head(index, _CLASS, _HANDLE) + _class(bucket)),
+        message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, head(index, 0, _CLASS) + queue),
         *(_filter(index, network, _HANDLE if spares else _CLASS, source=source) for network in networks),
     ]
 
 
 def dump_classes(index: int) -> bytes:
     """Asks for the classes of a device."""
-    return message(RTM_GETTCLASS, 0, _head(index, 0, 0))
+    return message(RTM_GETTCLASS, 0, head(index, 0, 0))
 
 
 def dump_filters(index: int) -> bytes:
     """Asks for the filters of what it sends."""
-    return message(RTM_GETTFILTER, 0, _head(index, 0, _HANDLE))
+    return message(RTM_GETTFILTER, 0, head(index, 0, _HANDLE))
 
 
 def parse_class(body: bytes) -> Share | None:
     """Our class; None for another one."""
-    _, _, _, _, handle, _, _ = _TCMSG.unpack_from(body)
-    options = attributes(attributes(body, _TCMSG.size).get(_OPTIONS, b""))
+    _, _, _, _, handle, _, _ = TCMSG.unpack_from(body)
+    options = attributes(attributes(body, TCMSG.size).get(_OPTIONS, b""))
     if handle != _CLASS or _HTB_PARMS not in options:
         return None
-    rate: int = _RATE.unpack_from(options[_HTB_PARMS])[5]
+    rate: int = RATE.unpack_from(options[_HTB_PARMS])[5]
     if _HTB_RATE64 in options:
         rate = struct.unpack("=Q", options[_HTB_RATE64])[0]
-    return Share(rate, struct.unpack_from("=I", options[_HTB_PARMS], 2 * _RATE.size)[0])
+    return Share(rate, struct.unpack_from("=I", options[_HTB_PARMS], 2 * RATE.size)[0])
 
 
 def parse_filter(body: bytes) -> tuple[IPNetwork, bool] | None:
     """The network that a filter of ours is about, and whether that is spared; None for another one."""
-    options = attributes(attributes(body, _TCMSG.size).get(_OPTIONS, b""))
+    options = attributes(attributes(body, TCMSG.size).get(_OPTIONS, b""))
     selector = options.get(_U32_SEL, b"")
-    keys = [_KEY.unpack_from(selector, at) for at in range(_SEL.size, len(selector) - _KEY.size + 1, _KEY.size)]
+    keys = [_KEY.unpack_from(selector, at) for at in range(SELECTOR.size, len(selector) - _KEY.size + 1, _KEY.size)]
     if not keys or _U32_CLASSID not in options:
         return None
     mask, value = (b"".join(struct.pack("!I", key[place]) for key in keys) for place in (0, 1))
@@ -110,7 +117,7 @@ def parse_filter(body: bytes) -> tuple[IPNetwork, bool] | None:
 
 
 def _class(bucket: TokenBucket) -> bytes:
-    rate = _RATE.pack(0, _ETHERNET, 0, 0, 0, min(bucket.rate, _U32))
+    rate = RATE.pack(0, _ETHERNET, 0, 0, 0, min(bucket.rate, _U32))
     time = fill(bucket)
     parameters = rate + rate + struct.pack("=IIIII", time, time, _QUANTUM, 0, 0)
     options = attribute(_HTB_PARMS, parameters)
@@ -127,12 +134,8 @@ def _filter(index: int, network: IPNetwork, to: int, *, source: bool) -> bytes:
         masks[place : place + 4] + values[place : place + 4] + struct.pack("=ii", at + place, 0)
         for place in range(0, len(masks), 4)
     ]
-    selector = _SEL.pack(_TERMINAL, 0, len(keys), 0, 0, 0, 0, 0) + b"".join(keys)
+    selector = SELECTOR.pack(_TERMINAL, 0, len(keys), 0, 0, 0, 0, 0) + b"".join(keys)
     options = nested(_OPTIONS, u32(_U32_CLASSID, to), attribute(_U32_SEL, selector))
     protocol = struct.unpack("=H", struct.pack("!H", _PROTOCOLS[network.version]))[0]
-    head = _TCMSG.pack(0, 0, 0, index, 0, _HANDLE, network.version << 16 | protocol)
+    head = TCMSG.pack(0, 0, 0, index, 0, _HANDLE, network.version << 16 | protocol)
     return message(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, head + string(_KIND, "u32") + options)
-
-
-def _head(index: int, handle: int, parent: int) -> bytes:
-    return _TCMSG.pack(0, 0, 0, index, handle, parent, 0)

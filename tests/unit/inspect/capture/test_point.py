@@ -99,6 +99,8 @@ def test_a_hostile_name_is_shown_escaped(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(InputError) as caught:
         names("b\x1b[2J")
     assert "\x1b" not in str(caught.value)
+    with pytest.raises(InputError, match=r"there are: a\\x1b\[2J"):
+        names("x", lab=None)
 
 
 def test_the_ports_of_tunnels_are_those_that_run() -> None:

@@ -74,6 +74,8 @@ def test_the_size_is_that_of_the_whole_packet(protocol: Protocol) -> None:
     ({"destination": "10.244.2.5:0"}, "is no port"),
     ({"destination": "10.244.2.5:http"}, "is no port"),
     ({"destination": "10.244.2.5:65536"}, "is no port"),
+    ({"destination": "10.244.2.5:0000065536"}, "is no port"),
+    ({"destination": "10.244.2.5:" + "0" * 5000 + "1"}, "is no port"),
     ({"destination": "[fd00::1"}, "is no address with a port"),
     ({"destination": "[fd00::1]8080"}, "is no address with a port"),
     ({"destination": "10.244.2.5:\x1b"}, "10.244.2.5:\\x1b"),

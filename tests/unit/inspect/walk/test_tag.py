@@ -135,6 +135,14 @@ def test_who_answers_an_init_names_its_tag(version: int) -> None:
         assert (is_kept(tag, data), role(tag, data)) == (expected is not None, expected)
 
 
+def test_a_question_for_neighbours_within_ipv4_is_none() -> None:
+    tag = Tag.drawn(56)
+    four = replace(OUTER, protocol=wire.Protocol.ICMPV6, identification=tag.identification)
+    asking = wire.Icmp(Family.IPV6, 135)
+    target = wire.NeighbourMessage(IPv6Address("fd44:0:0:2::5"))
+    assert role(tag, framed(encode([four, asking, target], b"xyz"))) is None
+
+
 def _acknowledging(version: int, number: int) -> bytes:
     segment = wire.Tcp(80, 41000, acknowledgement=number, flags=wire.TcpFlag.SYN | wire.TcpFlag.ACK)
     return _carrying(version, wire.Protocol.TCP, segment)

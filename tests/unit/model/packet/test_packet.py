@@ -125,6 +125,10 @@ def test_padding_is_no_payload() -> None:
     assert dissect(encode(PING, b"data") + bytes(20)).payload == b"data"
 
 
+def test_the_checksum_is_that_of_rfc_1071() -> None:
+    assert checksum(bytes.fromhex("0001f203f4f5f6f7")) == 0xFFFF - 0xDDF2
+
+
 def test_checksums_and_lengths_are_put_right() -> None:
     stack = (IPv4(POD1, POD2, Protocol.UDP), Udp(1, 2))
     data = encode(stack, b"odd")
