@@ -72,10 +72,5 @@ def is_open_to_all(error: grpc.aio.AioRpcError) -> bool:
     return error.code() is _Code.FAILED_PRECONDITION and "authentication is not enabled" in _details(error)
 
 
-def is_lost_lease(error: grpc.aio.AioRpcError) -> bool:
-    """Whether a key was to hang on an etcd lease that has expired meanwhile."""
-    return error.code() is _Code.NOT_FOUND
-
-
 def _details(error: grpc.aio.AioRpcError) -> str:
     return printable(" ".join((error.details() or "no reason given").removeprefix("etcdserver: ").split()), _LONGEST)

@@ -1,7 +1,7 @@
 """Writing to etcd: read, decide, and write where nobody has come between; else once more.
 
 What expires hangs on an etcd lease, which is granted only when there is something to hang on it, and given back when
-nothing came of it.
+nothing came of it: never where a write was not answered, which may have been carried out all the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
 
-from nankeen.model.errors import RegistryError
+from nankeen.model.errors import NankeenError, RegistryError
 from nankeen.model.lease import Lease
 from nankeen.model.leasevalue import decode, encode
 from nankeen.registry.etcd_client import EtcdClient
@@ -59,23 +59,27 @@ class EtcdWriter:
 
     async def write(self, read: Callable[[], Awaitable[Contents]], decide: Callable[[Contents], Plan]) -> Written:
         """Carries out what `decide` makes of what `read` finds. Raises what those raise, and `RegistryError`."""
-        deadline, life = time.monotonic() + PERSISTENCE, _Life()
+        deadline, life, in_doubt = time.monotonic() + PERSISTENCE, _Life(), False
         try:
             for attempt in count():
                 contents = await read()
                 plan = decide(contents)
                 if not plan.puts and not plan.deletes:
+                    await self._give_back(life)
                     return Written(contents, contents.revision, plan.lease)
                 life = await self._life(plan, life)
+                in_doubt = True
                 answer = await self.client.transact(plan.request(self.layout, life.lease, life.expires))
                 if answer.succeeded:
                     revision = answer.header.revision
                     if revision == contents.revision + 1:
                         plan.carry_out(contents, revision, life.lease, life.expires)
                     return Written(contents, revision, _stored(plan, life))
+                in_doubt = False
                 await self._pause(attempt, deadline)
-        except RegistryError:
-            await self._give_back(life)
+        except NankeenError:
+            if not in_doubt:
+                await self._give_back(life)
             raise
         raise AssertionError("there is no end to counting")
 

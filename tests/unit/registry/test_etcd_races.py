@@ -10,7 +10,7 @@ from itertools import combinations
 import pytest
 
 from nankeen.model.address import IPNetwork
-from nankeen.model.errors import LeaseError, RegistryConflict
+from nankeen.model.errors import LeaseError, RegistryConflict, RegistryError
 from nankeen.model.lease import Lease
 from nankeen.registry.etcd import EtcdRegistry
 from nankeen.registry.etcd_layout import Contents
@@ -62,6 +62,38 @@ async def test_nodes_that_race_for_the_last_subnets_all_get_one_of_their_own_whi
     assert disjoint([lease.subnets[0] for lease in leases])
     assert all(f"used up: {subnets} subnets" in text for text in refused)
     assert (await directory.client().snapshot()).leases == {lease.node: lease for lease in leases}
+
+
+async def test_a_write_that_was_carried_out_unheard_costs_nobody_the_lease(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = directory.client()
+    lease = await registry.acquire("node1", "vxlan", [reach("10.99.0.1")])
+    transact = registry._client.transact
+
+    async def unheard(request: rpc.TxnRequest) -> rpc.TxnResponse:
+        await transact(request)
+        raise RegistryError("does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(registry._client, "transact", unheard)
+        with pytest.raises(RegistryError, match="does not answer"):
+            await registry.renew(lease)
+    assert (await directory.client().snapshot()).leases.keys() == {"node1"}
+    assert (await registry.renew(lease)).subnets == lease.subnets
+
+
+async def test_an_etcd_lease_on_which_nothing_came_to_hang_is_given_back(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory.configure(pool(1))
+    registry, before = directory.client(), set(directory.server.ctl("lease", "list").split())
+    meanwhile(registry, lambda: directory.flannel("10.5.1.0-24", FLANNELS), monkeypatch)
+    with pytest.raises(LeaseError, match="used up"):
+        await registry.acquire("node1", "vxlan", [reach("10.99.0.1")])
+    flannels = set(map(str, directory.server.leases(f"{directory.prefix}/subnets/").values()))
+    after = set(directory.server.ctl("lease", "list").split()[3:]) - before
+    assert {str(int(name, 16)) for name in after} == flannels
 
 
 async def test_whoever_loses_a_race_has_another_subnet(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
