@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -168,30 +168,33 @@ class Outbound:
             self._drops[f"no underlay for IPv{version}"] += count
             return
         try:
-            self._send_by(underlay, peer, octets, stride)
-        except TooBig:
-            self._drops["too big"] += count
-            return
-        except OSError as error:
-            self._drops[f"underlay: {os.strerror(error.errno or 0)}"] += count
-            return
-        peer.sent_packets += count
-        peer.sent_bytes += len(octets)
-
-    def _send_by(self, underlay: Underlay, peer: Peer, octets: memoryview, stride: int) -> None:
-        """Sends packets, in fragments where they do not fit the way to their peer; their sender is told where they must
-        not be fragmented (RFC 2003 §3.1, RFC 2473 §7). Raises `TooBig` then, and `OSError`.
-        """
-        try:
             underlay.send(octets, stride, peer.endpoint)
         except TooBig:
-            is_v4 = octets[0] >> 4 == 4
-            if not octets[6] & _DONT_FRAGMENT if is_v4 else stride <= _LEAST_MTU:
+            for start, end in _alike(octets, stride):
+                self._send_too_big(underlay, peer, octets[start:end], stride)
+        except OSError as error:
+            self._drops[f"underlay: {os.strerror(error.errno or 0)}"] += count
+        else:
+            peer.sent_packets += count
+            peer.sent_bytes += len(octets)
+
+    def _send_too_big(self, underlay: Underlay, peer: Peer, octets: memoryview, stride: int) -> None:
+        """Sends packets of one sender that do not fit the way to their peer, in fragments; where they must not be
+        fragmented, he is told (RFC 2003 §3.1, RFC 2473 §7).
+        """
+        count, is_v4 = -(-len(octets) // stride), octets[0] >> 4 == 4
+        reason = "too big"
+        try:
+            if not octets[6] & _DONT_FRAGMENT if is_v4 else min(stride, len(octets)) <= _LEAST_MTU:
                 underlay.send_in_fragments(octets, stride, peer.endpoint)
+                peer.sent_packets += count
+                peer.sent_bytes += len(octets)
                 return
             mtu = underlay.largest(peer.endpoint)
             self._answer(Problem.TOO_BIG, bytes(octets[: min(stride, _QUOTED)]), mtu if is_v4 else max(mtu, _LEAST_MTU))
-            raise
+        except OSError as error:
+            reason = f"underlay: {os.strerror(error.errno or 0)}"
+        self._drops[reason] += count
 
     def _refuse(self, problem: Problem, length: int, reason: str) -> None:
         self._flush()
@@ -209,6 +212,22 @@ class Outbound:
 
 
 _QUOTED = 1280
+
+
+def _alike(octets: memoryview, stride: int) -> Iterator[tuple[int, int]]:
+    """Where runs of packets begin and end that are from one sender to one destination, and may all be fragmented, or
+    none of them.
+    """
+    addresses = slice(12, 20) if octets[0] >> 4 == 4 else slice(8, 40)
+    start, first = 0, b""
+    for at in range(0, len(octets), stride):
+        packet = octets[at : at + stride]
+        found = bytes(packet[addresses]) + bytes([packet[6] & _DONT_FRAGMENT])
+        if first and found != first:
+            yield start, at
+            start = at
+        first = found
+    yield start, len(octets)
 
 
 def _complete(batch: _Batch) -> None:

@@ -257,6 +257,16 @@ def test_what_may_be_fragmented_or_has_to_be_carried_goes_in_outer_fragments(
     assert way.peers.counters()["node2"] == Counters(2, 2 * len(packet))
 
 
+def test_packets_that_are_sent_at_once_are_fragmented_each_as_its_own_sender_says(way: Way) -> None:
+    way.four.mtu = 1000
+    may, must_not = datagram(1400), datagram(1400, replace(IP4, source=IPv4Address("10.5.34.9"), dont_fragment=True))
+    way.run(may, must_not, may, must_not, must_not, may)
+    assert way.four.fragmented == [hopped(may)] * 3
+    assert way.told() == [(3, 4, 1000)] * 2
+    assert way.drops == {"too big": 3}
+    assert way.peers.counters()["node2"] == Counters(3, 3 * len(may))
+
+
 def test_a_packet_left_whole_whose_segments_do_not_fit_is_told_once(way: Way) -> None:
     way.four.mtu = 900
     packet = encode((replace(IP4, protocol=Protocol.TCP, dont_fragment=True), Tcp(1, 2, 3, 4, 0x18)), bytes(60_000))
