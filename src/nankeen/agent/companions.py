@@ -24,7 +24,9 @@ _log = logging.getLogger(__name__)
 
 
 class Companions:
-    """One for each backend, as long as the backend is the same."""
+    """One for each backend, as long as the backend is the same. One of a backend that is run no more puts away what it
+    made, and goes.
+    """
 
     def __init__(self, socket: NetlinkSocket, places: Places, data_path: DataPath) -> None:
         self.refused: tuple[str, ...] = ()
@@ -33,6 +35,8 @@ class Companions:
         self._places = places
         self._data_path = data_path
         self._companions: dict[Backend, Companion] = {}
+        self._current: set[Backend] = set()
+        self._former: set[Backend] = set()
         self._wanted: tuple[State, Claim] = State(), NOTHING
         self._ahead: State | None = None
         self._work = asyncio.Event()
@@ -46,11 +50,13 @@ class Companions:
             companion = self._companions.get(backend) or open_companion(backend, self._socket, self._places)
             node = await companion.prepare(node)
             self._companions[backend] = companion
+            self._current.add(backend)
         return node
 
     async def begin(self, backends: Iterable[Backend], node: Node) -> None:
-        """Makes ready what needs the lease. Raises `KernelError` and `InputError`."""
-        for backend in backends:
+        """Makes ready what needs the lease: these are run from now on. Raises `KernelError` and `InputError`."""
+        self._current = set(backends)
+        for backend in self._current:
             await self._companions[backend].begin(node)
 
     async def receive(self, desired: State) -> None:
@@ -65,6 +71,7 @@ class Companions:
     def want(self, desired: State, claim: Claim) -> None:
         """Says what shall be, from now on."""
         self._wanted, self._ahead = (desired, claim), None
+        self._former = self._companions.keys() - self._current
         self.audit()
 
     def audit(self) -> None:
@@ -102,8 +109,12 @@ class Companions:
     async def _converge(self) -> list[str]:
         """What could not be done."""
         refused: list[str] = []
-        for companion in list(self._companions.values()):
-            refused += await _converge(companion, *self._wanted)
+        wanted, former = self._wanted, self._former
+        for backend, companion in list(self._companions.items()):
+            failed = await _converge(companion, *wanted)
+            refused += failed
+            if not failed and backend in former - self._current:
+                self._companions.pop(backend, None)
         try:
             await self._data_path.converge(self._wanted[0] if self._ahead is None else self._ahead)
         except KernelError as error:

@@ -70,6 +70,27 @@ async def test_a_companion_is_told_what_is_wanted(monkeypatch: pytest.MonkeyPatc
     assert await converged_after_preparing(Noted(able=True), monkeypatch) == 1
 
 
+async def test_a_companion_whose_backend_is_run_no_more_puts_away_what_it_made_and_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = open_backend(BackendConfig("host-gw"))
+    made = {BACKEND: Noted(able=True), other: Noted(able=True)}
+    monkeypatch.setattr(companions, "open_companion", lambda backend, *_: made[backend])
+    all_of_them = Companions(Mock(NetlinkSocket), Places(), data_path())
+    keeping = asyncio.create_task(all_of_them.keep())
+    for backend in made:
+        await all_of_them.prepare([backend], NODE)
+        await all_of_them.begin([backend], NODE)
+        all_of_them.audit()  # what is wanted is still the former's
+        await all_of_them.settled()
+        all_of_them.want(State(), NOTHING)
+        await all_of_them.settled()
+    all_of_them.audit()
+    await all_of_them.settled()
+    keeping.cancel()
+    assert [each.converged for each in made.values()] == [4, 3]
+
+
 async def test_the_data_path_receives_before_it_is_wanted_to_and_goes_on_until_something_else_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
