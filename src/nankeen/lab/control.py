@@ -26,6 +26,7 @@ _ASKING = 5.0
 _ANSWERING = 60.0
 """Seconds that a lab has to do it."""
 _LONGEST = 64 << 10
+"""Octets of a request at most. An answer is as long as it must be."""
 
 
 def listen(directory: Path) -> socket.socket:
@@ -42,7 +43,7 @@ def answer(server: socket.socket, handle: Handler) -> None:
     with client:
         client.settimeout(_ASKING)
         try:
-            request = json.loads(_read(client))
+            request = json.loads(_read(client, _LONGEST))
             reply = {"answer": handle(request)}
         except NankeenError as error:
             reply = {"problem": error.problem, "where": error.where, "remedy": error.remedy}
@@ -71,11 +72,12 @@ def ask(lab: Lab, request: Mapping[str, Any]) -> Any:  # noqa: ANN401 (what JSON
     return reply["answer"]
 
 
-def _read(connection: socket.socket) -> bytes:
+def _read(connection: socket.socket, most: int | None = None) -> bytes:
+    """All that comes, `most` octets of it at most. Raises `ValueError` where there is more."""
     data = bytearray()
     while chunk := connection.recv(_LONGEST):
         data += chunk
-        if len(data) > _LONGEST:
+        if most is not None and len(data) > most:
             raise ValueError("too long")
     return bytes(data)
 
