@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import chain
 
 from nankeen.kernel.namespace import Namespace
 from nankeen.kernel.netlink import conntrack, nftables
@@ -47,7 +48,7 @@ class HostPortTable:
         Where something else stands, as `converge`.
         """
         try:
-            self._socket.transact([*_taking(gone), *_adding(come)], self._written.name)
+            self._socket.transact_in_parts(chain(_taking(gone), _adding(come)), self._written.name)
         except KernelError as error:
             if error.errno not in _STALE:
                 raise
@@ -91,7 +92,7 @@ class HostPortTable:
 
 
 def _fill(socket: NetfilterSocket, wanted: PortTable) -> list[str]:
-    """Changes the elements that differ: what leads elsewhere is taken and added in one transaction."""
+    """Changes the elements that differ: those that lead elsewhere are taken and added at once, if they are not many."""
     standing, told, messages = _standing(socket), [], []
     for name in MAPS:
         before, after = standing[name].items(), wanted.elements(name).items()
@@ -100,7 +101,7 @@ def _fill(socket: NetfilterSocket, wanted: PortTable) -> list[str]:
         messages += nftables.add_mappings(INET, TABLE, name, come)
         told += [f"- {len(gone)} elements of map {name}"] if gone else []
         told += [f"+ {port}" for port in wanted.ports if port.map == name and port.key in come]
-    socket.transact(messages, f"table inet {TABLE}")
+    socket.transact_in_parts(messages, f"table inet {TABLE}")
     return told
 
 

@@ -17,8 +17,6 @@ from nankeen.model.firewall import TABLE, AddressSet, Firewall
 _NAME = f"table inet {TABLE}"
 _SHOWN = 5
 """Addresses that a change is told with, one by one; of more than these, only their number."""
-_MESSAGES = 4
-"""Of a thousand elements each, in one transaction: what a socket sends at once."""
 
 
 class Nftables:
@@ -63,8 +61,7 @@ class Nftables:
             *nftables.add_elements(INET, TABLE, found.name, come),
             *nftables.delete_elements(INET, TABLE, found.name, gone),
         ]
-        for start in range(0, len(messages), _MESSAGES):
-            self._socket.transact(messages[start : start + _MESSAGES], f"set {found.name} of {_NAME}")
+        self._socket.transact_in_parts(messages, f"set {found.name} of {_NAME}")
         return [*_told("+", found, sorted(come)), *_told("-", found, sorted(gone))]
 
 

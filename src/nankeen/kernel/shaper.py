@@ -18,7 +18,7 @@ def hold(node: NetlinkSocket, name: str, bucket: TokenBucket, scope: Scope) -> N
     """What the device sends, as far as it is in the scope, passes the bucket from now on. It must have no qdisc of its
     own. Raises `KernelError`.
     """
-    index = index_of(node, name)
+    index = node.index_of(name)
     messages = (
         shares.make(index, bucket, scope.networks, spares=scope.spares, source=scope.by_source)
         if scope.networks
@@ -38,16 +38,15 @@ def holds(node: NetlinkSocket, name: str, bucket: TokenBucket, scope: Scope) -> 
         return any(item.index == index and item.parent == qdisc.ROOT and item.holds(bucket) for item in found)
     share = next(filter(None, map(shares.parse_class, _dump(node, shares.dump_classes(index)))), None)
     filters = frozenset(filter(None, map(shares.parse_filter, _dump(node, shares.dump_filters(index)))))
-    right = share is not None and share.rate == bucket.rate and qdisc.is_fill_of(share.fill, bucket)
     wanted: frozenset[tuple[IPNetwork, bool]] = frozenset((network, scope.spares) for network in scope.networks)
-    return right and filters == wanted
+    return share is not None and share.holds(bucket) and filters == wanted
 
 
 def lead(node: NetlinkSocket, name: str, to: str) -> None:
     """What the device receives passes the other one from now on. Raises `KernelError`."""
-    index = index_of(node, name)
+    index = node.index_of(name)
     node.request(qdisc.ingress(index), f"ingress of {name}")
-    node.request(qdisc.redirect(index, index_of(node, to)), f"{name} to {to}")
+    node.request(qdisc.redirect(index, node.index_of(to)), f"{name} to {to}")
 
 
 def leads(node: NetlinkSocket, name: str, to: str) -> bool:
@@ -65,14 +64,6 @@ def release(node: NetlinkSocket, name: str) -> None:
         for failure in node.batch([qdisc.remove(index, parent) for parent in (qdisc.INGRESS, qdisc.ROOT)]):
             if failure.errno not in _NONE_THERE:
                 raise KernelError(str(failure), where=name, errno=failure.errno)
-
-
-def index_of(node: NetlinkSocket, name: str) -> int:
-    """The device's interface index. Raises `KernelError` where there is none."""
-    index = node.index(name)
-    if index is None:
-        raise KernelError("the device has gone again", where=name, errno=errno.ENODEV)
-    return index
 
 
 def _dump(node: NetlinkSocket, message: bytes) -> list[bytes]:

@@ -107,9 +107,7 @@ def _ensure_pair(wanted: PodInterface, pod: Namespace, master: int, node: Netlin
 
 def _set_up_node_end(wanted: PodInterface, master: int, node: NetlinkSocket) -> int:
     """The interface index of the node's end, which is up now."""
-    index = node.index(wanted.host_name)
-    if index is None:
-        raise KernelError("the device has gone again", where=wanted.host_name, errno=errno.ENODEV)
+    index = node.index_of(wanted.host_name)
     # Before it is up: a pod must not be able to hand the node a router (CVE-2020-10749).
     write_setting(Sysctl(f"net/ipv6/conf/{wanted.host_name}/accept_ra", "0"))
     port = Link(wanted.host_name, Veth(), wanted.mtu, master=wanted.bridge)

@@ -53,9 +53,9 @@ def shape(wanted: Shaping, network: str, attachment: Attachment, end: str) -> Re
         if any(_faults(wanted, port, name, node)):
             try:
                 _make(wanted, port, network, name, node)
-            except KernelError as error:
+            except BaseException as error:
                 _unmake(port.name, name, node)
-                if error.errno in _LACKING:
+                if isinstance(error, KernelError) and error.errno in _LACKING:
                     raise KernelError(error.problem, where=error.where, remedy=_REMEDY, errno=error.errno) from error
                 raise
     return ResultInterface(name, ifb_address(network, name), port.mtu) if wanted.sent else None
@@ -100,7 +100,7 @@ def _make(wanted: Shaping, port: Link, network: str, name: str, node: NetlinkSoc
         ifb = Link(name, _IFB, port.mtu, ifb_address(network, name), txqlen=port.txqlen)
         node.request(link.create(ifb, {}), name)
         shaper.hold(node, name, wanted.sent.bucket(port.mtu or 0), sent)
-        node.request(link.set_up(shaper.index_of(node, name)), name)
+        node.request(link.set_up(node.index_of(name)), name)
         shaper.lead(node, port.name, name)
 
 

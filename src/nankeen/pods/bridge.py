@@ -96,7 +96,6 @@ def _ensure_link(wanted: WantedBridge, node: NetlinkSocket) -> int:
         chosen = hardware_address(wanted.gateways[0].ip) if wanted.gateways else HardwareAddress.random()
         made = Link(wanted.name, Bridge(), wanted.mtu, chosen)
         node.request(link.create(made, {}), wanted.name)
-        write_setting(Sysctl(f"net/ipv6/conf/{wanted.name}/accept_ra", "0"))
         write_setting(Sysctl(f"net/ipv6/conf/{wanted.name}/accept_dad", "0"))
         found = find(node, wanted.name)
     if found is None:
@@ -105,6 +104,8 @@ def _ensure_link(wanted: WantedBridge, node: NetlinkSocket) -> int:
         problem = "a device of this name stands on the node, and is no bridge"
         raise CniError(Code.INTERFACE_TAKEN, problem, where=wanted.name, remedy="name another bridge")
     index, _ = link.index_and_name(found)
+    if wanted.name != BRIDGE:
+        write_setting(Sysctl(f"net/ipv6/conf/{wanted.name}/accept_ra", "0"))
     node.request(link.set_up(index), wanted.name)
     return index
 
@@ -123,23 +124,22 @@ def _filter_vlans(wanted: WantedBridge, index: int, node: NetlinkSocket) -> None
 
 def _ensure_vlan_end(wanted: WantedBridge, index: int, node: NetlinkSocket) -> int:
     """The device by which the node itself is in the VLAN: a veth whose other end is a port of the bridge."""
-    found = node.index(wanted.holder)
-    if found is None:
-        port = f"veth{hashlib.sha256(wanted.holder.encode()).hexdigest()[:8]}"
+    port = f"veth{hashlib.sha256(wanted.holder.encode()).hexdigest()[:8]}"
+    if node.index(wanted.holder) is None:
         with namespaces.current() as own:
             node.request(link.veth(wanted.holder, port, own.descriptor, mtu=wanted.mtu), wanted.holder)
-        there = node.index(port) or 0
-        for message in (
-            link.set_master(there, index),
-            bridge.leave_vlan(there, 1),
-            bridge.native_vlan(there, wanted.vlan),
-            link.set_up(there),
-        ):
-            node.request(message, port)
-        found = node.index(wanted.holder) or 0
-        write_setting(Sysctl(f"net/ipv6/conf/{wanted.holder}/accept_ra", "0"))
-    node.request(link.set_up(found), wanted.holder)
-    return found
+    holder, there = node.index_of(wanted.holder), node.index_of(port)
+    # Also of one that stands: whoever made it may have been killed before he was done.
+    write_setting(Sysctl(f"net/ipv6/conf/{wanted.holder}/accept_ra", "0"))
+    for message in (
+        link.set_master(there, index),
+        bridge.leave_vlan(there, 1),
+        bridge.native_vlan(there, wanted.vlan),
+        link.set_up(there),
+        link.set_up(holder),
+    ):
+        node.request(message, port)
+    return holder
 
 
 def _ensure_addresses(wanted: WantedBridge, index: int, node: NetlinkSocket) -> None:

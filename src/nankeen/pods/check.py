@@ -31,7 +31,11 @@ class Expected:
     host_name: str
     bridge: str
     mtus: frozenset[int]
-    """Any of these will do: what ADD answered, and what the agent has given since to pods that run."""
+    """Of the pod's end. Any of these will do: what ADD answered, and what the agent has given since to pods that run.
+    None where the result, of a version before 1.1.0, tells of none: a chained plugin may have set another.
+    """
+    host_mtus: frozenset[int]
+    """The same of the node's end, which no chained plugin sets."""
     addresses: frozenset[str]
     routes: tuple[ResultRoute, ...]
     hardware_address: HardwareAddress | None
@@ -60,17 +64,21 @@ def expect(request: Request, config: PluginConfig, previous: Result, mtu: int | 
     ends = [name] if name in ports or not ports else [item for item in ports if item != config.bridge]
     port = ports.get(ends[0]) if ends else None
     index = previous.interfaces.index(inside) if inside else None
-    told = {inside.mtu} if inside and inside.mtu else {config.mtu}
     return Expected(
         interface=request.interface,
         host_name=ends[0] if ends else name,
         bridge=config.bridge,
-        mtus=frozenset(item for item in (*told, mtu) if item),
+        mtus=_mtus(inside.mtu, mtu) if inside and inside.mtu else frozenset(),
+        host_mtus=_mtus(port.mtu if port and port.mtu else config.mtu, mtu),
         addresses=frozenset(str(item.address) for item in previous.addresses if item.interface in (None, index)),
         routes=previous.routes,
         hardware_address=inside.address if inside else None,
         host_hardware_address=port.address if port else None,
     )
+
+
+def _mtus(*known: int | None) -> frozenset[int]:
+    return frozenset(mtu for mtu in known if mtu)
 
 
 def look(expected: Expected, pod: Namespace) -> Found:
@@ -105,7 +113,7 @@ def faults(expected: Expected, found: Found) -> Iterator[str]:
     if not isinstance(standing, Link):
         yield f"the pod has no interface {name}"
     else:
-        yield from _link_faults(f"the pod's {name}", standing, expected, expected.hardware_address)
+        yield from _link_faults(f"the pod's {name}", standing, expected.mtus, expected.hardware_address)
         yield from _inner_faults(expected, found.inside)
     yield from _node_faults(expected, found)
 
@@ -120,13 +128,13 @@ def reservation_faults(expected: Expected, request: Request, holders: Iterable[H
             yield f"{address} is not reserved for the pod"
 
 
-def _link_faults(what: str, found: Link, expected: Expected, address: HardwareAddress | None) -> Iterator[str]:
+def _link_faults(what: str, found: Link, mtus: frozenset[int], address: HardwareAddress | None) -> Iterator[str]:
     if found.kind != Veth():
         yield f"{what} is no veth"
     if not found.up:
         yield f"{what} is down"
-    if expected.mtus and found.mtu not in expected.mtus:
-        yield f"{what} has MTU {found.mtu}, not {' or '.join(map(str, sorted(expected.mtus)))}"
+    if mtus and found.mtu not in mtus:
+        yield f"{what} has MTU {found.mtu}, not {' or '.join(map(str, sorted(mtus)))}"
     if address is not None and found.address != address:
         yield f"{what} has hardware address {found.address}, not {address}"
 
@@ -150,7 +158,7 @@ def _node_faults(expected: Expected, found: Found) -> Iterator[str]:
     if port is None:
         yield f"the node has no {name}"
         return
-    yield from _link_faults(f"the node's {name}", port, expected, expected.host_hardware_address)
+    yield from _link_faults(f"the node's {name}", port, expected.host_mtus, expected.host_hardware_address)
     if port.master != expected.bridge:
         yield f"the node's {name} is no port of {expected.bridge}"
     if not found.are_a_pair:

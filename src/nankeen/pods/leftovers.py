@@ -47,7 +47,7 @@ def stale_ports(config: PluginConfig, valid: Iterable[Attachment]) -> tuple[str,
     return tuple(item.name for item in found if item.name not in known and _is_port_of(config, item))
 
 
-def forgotten(holders: Collection[Holder], network: str, results: Path) -> Iterator[Holder]:
+def forgotten(holders: Collection[Holder], config: PluginConfig, results: Path) -> Iterator[Holder]:
     """Those whose pod has certainly ended, also where the runtime tells nothing.
 
     Nothing survives a boot. And a runtime of the reference library keeps the result of every ADD until the DEL, in
@@ -58,8 +58,8 @@ def forgotten(holders: Collection[Holder], network: str, results: Path) -> Itera
     for holder in holders:
         item = holder.attachment
         old = holder.since < boot
-        lost = kept is not None and now - holder.since > FORGOTTEN_SECONDS and not _is_kept(network, item, kept)
-        if (old or lost) and not _stands(host_name(network, item)):
+        lost = kept is not None and now - holder.since > FORGOTTEN_SECONDS and not _is_kept(config.name, item, kept)
+        if (old or lost) and not _stands(host_name(config.name, item, config.bridge)):
             yield holder
 
 

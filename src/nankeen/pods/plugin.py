@@ -223,7 +223,7 @@ class Plugin:
 
     async def _forget(self, store: AddressStore, config: PluginConfig) -> bool:
         """Whether there were pods that ended long ago, of whom nobody told; what they had is free now."""
-        lost = tuple(leftovers.forgotten(store.holders(), config.name, self._data_directory.parent / "results"))
+        lost = tuple(leftovers.forgotten(store.holders(), config, self._data_directory.parent / "results"))
         names = [host_name(config.name, item.attachment, config.bridge) for item in lost]
         self._filter.clear(names, [item.address for item in lost])
         return bool(await store.forget(lost))

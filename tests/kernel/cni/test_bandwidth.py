@@ -94,6 +94,15 @@ async def test_far_ends_that_are_spared_are_not_limited(
         stream(node, pod, there, 2_000_000)
 
 
+@pytest.mark.parametrize("rate, burst", [(400, 8_000), (10_000_000, 4_000_000_000)])
+async def test_a_bucket_that_takes_minutes_to_fill_is_made_and_checked(
+    runtime: Runtime, pod: Net, rate: int, burst: int
+) -> None:
+    config = limits(ingressRate=rate, ingressBurst=burst, unshapedSubnets=["10.5.0.0/16"])
+    result = await runtime.add(pod, config)
+    await runtime.succeed("CHECK", pod, {**config, "prevResult": result})
+
+
 async def test_far_ends_that_are_not_the_limited_ones_are_not_limited(runtime: Runtime, node: Net, pod: Net) -> None:
     await runtime.add(pod, limits(**SLOW, shapedSubnets=["192.0.2.0/24", "2001:db8::/32"]))
     for here, there in (("10.5.34.1", "10.5.34.2"), ("fc00:5:0:60::1", "fc00:5:0:60::2")):

@@ -95,6 +95,20 @@ async def test_a_full_range_finds_who_was_forgotten(runtime: Runtime, pod: Net) 
     assert (await runtime.add(pod))["ips"][0]["address"] == "10.5.34.4/29"
 
 
+async def test_a_full_range_takes_nothing_from_who_stands_on_another_bridge(
+    runtime: Runtime, node: Net, pod: Net, make_net: Callable[[], Net]
+) -> None:
+    """Whatever his file says of its age, as after a clock was set."""
+    ranges = [[{"subnet": "10.7.0.0/30"}]]
+    config: Config = {"bridge": "br7", "isGateway": True, "ipam": {"type": "host-local", "ranges": ranges}}
+    await runtime.add(pod, config)
+    for path in runtime.addresses.glob("10.7.*"):
+        os.utime(path, (0, 0))
+    assert (await runtime.refusal("ADD", make_net(), config))[0] != 0
+    assert "10.7.0.2" in runtime.reserved()
+    assert veths(node)
+
+
 @pytest.mark.parametrize("kept, ago", [(True, FORGOTTEN_SECONDS + 1), (False, 0.0)])
 async def test_a_full_range_takes_nothing_from_who_is_known_or_new(
     runtime: Runtime, pod: Net, *, kept: bool, ago: float

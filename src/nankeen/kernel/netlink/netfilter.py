@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 
 from nankeen.kernel.namespace import Namespace, entered
@@ -23,6 +23,8 @@ _DEADLINE = 10.0
 """Seconds that the kernel has for an answer; it holds one lock for all changes of tables."""
 _DUMP_ATTEMPTS = 8
 _READ_SIZE = 256 << 10
+_LARGEST_PART = 150_000
+"""Octets of messages: with less than the default of net.core.wmem_max a socket may always send them at once."""
 
 Answer = tuple[int, bytes]
 """An answer's type and body."""
@@ -96,6 +98,19 @@ class NetfilterSocket:
                 raise _failure(code, f"the kernel refused a change: {os.strerror(code)}", subject)
             if sequence == acknowledged:
                 return
+
+    def transact_in_parts(self, messages: Iterable[bytes], subject: str) -> None:
+        """Makes the changes in order, as many at once as fit what a socket sends. Raises `KernelError` about `subject`:
+        then those of earlier parts are made.
+        """
+        part, size = list[bytes](), 0
+        for message in messages:
+            if part and size + len(message) > _LARGEST_PART:
+                self.transact(part, subject)
+                part, size = [], 0
+            part.append(message)
+            size += len(message)
+        self.transact(part, subject)
 
     async def receive(self) -> bytes:
         """The next datagram that the multicast group brings, on the running event loop. Raises `OSError`; ENOBUFS means

@@ -77,7 +77,11 @@ def fill(bucket: TokenBucket) -> int:
 
 def is_fill_of(found: int, bucket: TokenBucket) -> bool:
     """Whether that is the bucket's time, as far as the kernel's 32 bits tell."""
-    wanted = fill(bucket) & _U32
+    return is_about(found, fill(bucket) & _U32)
+
+
+def is_about(found: int, wanted: int) -> bool:
+    """Whether that is the wanted time, but for rounding."""
     return abs(found - wanted) <= max(2, wanted // 1000)
 
 

@@ -34,6 +34,7 @@ from nankeen.kernel.netlink.qdisc import (
     TCMSG,
     fill,
     head,
+    is_about,
 )
 from nankeen.model.address import IPNetwork
 from nankeen.model.shaping import TokenBucket
@@ -61,6 +62,10 @@ class Share:
     """Bytes a second."""
     fill: int
     """How long the empty bucket takes to fill, in ticks of 64 ns."""
+
+    def holds(self, bucket: TokenBucket) -> bool:
+        """Whether that is its bucket."""
+        return self.rate == bucket.rate and is_about(self.fill, _fill(bucket))
 
 
 def make(
@@ -118,13 +123,18 @@ def parse_filter(body: bytes) -> tuple[IPNetwork, bool] | None:
 
 def _class(bucket: TokenBucket) -> bytes:
     rate = RATE.pack(0, _ETHERNET, 0, 0, 0, min(bucket.rate, _U32))
-    time = fill(bucket)
+    time = _fill(bucket)
     parameters = rate + rate + struct.pack("=IIIII", time, time, _QUANTUM, 0, 0)
     options = attribute(_HTB_PARMS, parameters)
     if bucket.rate > _U32:
         options += attribute(_HTB_RATE64, struct.pack("=Q", bucket.rate))
         options += attribute(_HTB_CEIL64, struct.pack("=Q", bucket.rate))
     return string(_KIND, "htb") + nested(_OPTIONS, options)
+
+
+def _fill(bucket: TokenBucket) -> int:
+    """No longer than there are bits for: 275 seconds."""
+    return min(fill(bucket), _U32)
 
 
 def _filter(index: int, network: IPNetwork, to: int, *, source: bool) -> bytes:

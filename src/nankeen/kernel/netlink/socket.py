@@ -134,6 +134,13 @@ class NetlinkSocket:
         index: int = _IFREQ.unpack(answer)[1]
         return index
 
+    def index_of(self, device: str) -> int:
+        """The interface index of a device that is there. Raises `KernelError`."""
+        index = self.index(device)
+        if index is None:
+            raise KernelError("the device has gone again", where=device, errno=errno.ENODEV)
+        return index
+
     def query(self, message: bytes, subject: str) -> list[bytes]:
         """The bodies of what the kernel answers to one message; raises `KernelError` about `subject`."""
         self._sequence += 1
