@@ -60,7 +60,8 @@ class Guard:
 
     async def keep(self) -> None:
         """Until cancelled."""
-        with PacketFilterMonitor() as monitor:
+        own = frozenset({self._filter.port, self._ports.port})
+        with PacketFilterMonitor(own_ports=own) as monitor:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen(monitor), name="packet filter events")
                 tasks.create_task(self._heed(), name="packet filter repair")

@@ -85,6 +85,11 @@ class PacketFilter:
                 f"firewall-cmd --permanent --zone=trusted {sources} and firewall-cmd --reload"
             )
 
+    @property
+    def port(self) -> int:
+        """The netlink port of all that is not done by programs."""
+        return self._socket.port
+
     def close(self) -> None:
         self._socket.close()
 
@@ -96,14 +101,15 @@ class PacketFilter:
 
 
 class PacketFilterMonitor:
-    """Tells whenever somebody, we too, changes what `PacketFilter` keeps, or the table of host ports, as far as the
-    kernel tells.
+    """Tells whenever somebody changes what `PacketFilter` keeps, or the table of host ports, if the kernel tells it.
 
-    Of the legacy engine of iptables it tells nothing: that is for an audit to find.
+    What is done through a socket whose port is in `own_ports` is passed over; not so what programs do for us. Of the
+    legacy engine of iptables it tells nothing: that is for an audit to find.
     """
 
-    def __init__(self, namespace: Namespace | None = None) -> None:
+    def __init__(self, namespace: Namespace | None = None, own_ports: frozenset[int] = frozenset()) -> None:
         """Listens from now on. Raises `KernelError`."""
+        self._own_ports = own_ports
         self._socket = NetfilterSocket(namespace, nftables.GROUP)
 
     async def changes(self) -> AsyncIterator[frozenset[str]]:
@@ -118,7 +124,11 @@ class PacketFilterMonitor:
                     raise KernelError(f"netfilter monitor: {error.strerror}", errno=error.errno or 0) from error
                 yield frozenset({TABLE, PORTS})
                 continue
-            touched = {_ours(nftables.touched(kind, body)) for kind, _, _, _, body in split(data)}
+            touched = {
+                _ours(nftables.touched(kind, body))
+                for kind, _, _, port, body in split(data)
+                if port not in self._own_ports
+            }
             if tables := frozenset(table for table in touched if table):
                 yield tables
 

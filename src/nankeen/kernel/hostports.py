@@ -54,6 +54,11 @@ class HostPortTable:
                 raise
             self.converge(wanted)
 
+    @property
+    def port(self) -> int:
+        """The netlink port of all that is not done by `nft`."""
+        return self._socket.port
+
     def is_there(self) -> bool:
         """Whether the table stands, whatever is in it."""
         return self._socket.get(nftables.get_table(INET, TABLE)) is not None

@@ -43,7 +43,7 @@ class HostPorts:
         self._networks: frozenset[IPNetwork] = frozenset()
 
     def map(self, wanted: PodPorts) -> None:
-        """From now on these ports, and no others, lead to the pod. Where it fails, all is as it was before.
+        """From now on these ports, and no others, lead to the pod. Where it fails, the pod has those of before.
 
         Raises `CniError` where another pod has one of them, and where the pod has no address of a port's family.
         """
@@ -89,6 +89,11 @@ class HostPorts:
             return []  # there never was any
         changed = self._table.converge(self._wanted())
         return changed + [f"~ {_setting(found)} = 1" for found in self._pods.values() if _open_localhost(found)]
+
+    @property
+    def port(self) -> int:
+        """The netlink port of what is done here, as `HostPortTable.port`."""
+        return self._table.port
 
     def close(self) -> None:
         """Leaves all as it is."""

@@ -82,6 +82,15 @@ async def test_the_kernel_tells_of_damage(net: Net, packet_filter: PacketFilter,
             await anext(monitor.changes())
 
 
+async def test_what_is_done_by_ones_own_socket_is_no_news(net: Net, packet_filter: PacketFilter) -> None:
+    packet_filter.converge(WANTED)
+    with PacketFilterMonitor(net.namespace, frozenset({packet_filter.port})) as monitor:
+        packet_filter.step(WANTED, firewall(peers=(3, 4), ip_masq=True))
+        net.run("nft add table inet nankeen-ports")
+        async with asyncio.timeout(10):
+            assert await anext(monitor.changes()) == {"nankeen-ports"}
+
+
 async def test_news_say_which_table_and_chain_they_are_about(net: Net) -> None:
     seen = set()
     with NetfilterSocket(net.namespace, nftables.GROUP) as listener:

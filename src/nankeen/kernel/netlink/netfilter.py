@@ -43,6 +43,8 @@ class NetfilterSocket:
             raise _failure(error.errno, "netfilter cannot be talked to") from error
         self._socket.settimeout(_DEADLINE)
         self._socket.bind((0, 0))
+        self.port: int = self._socket.getsockname()[0]
+        """The socket's netlink port ID: the kernel marks what it does at our request with it."""
         if group:
             self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
         self._sequence = 0
