@@ -173,6 +173,8 @@ class DataPath:
             client = self._client if self._client and self._client.is_open else await Client.connect(self._socket)
         except KernelError:
             client = None
+        if self._client is not None and self._client is not client:
+            self._client.close()
         self._wanted, self._told, self._client = False, None, None
         if client is not None:
             _log.info("ending the data path, process %d", client.pid)

@@ -204,11 +204,6 @@ def parse(options: Fields) -> WireguardBackend:
     return backend
 
 
-def announced_key(lease: Lease) -> PublicKey:
-    """The public key that a node's lease tells its peers. Raises `InputError`."""
-    return _announcement(lease.endpoints[0]).key
-
-
 def _preshared_key(options: Fields) -> Secret | None:
     text = options.raw("PSK")
     if text in (None, ""):

@@ -18,8 +18,8 @@ from nankeen.model.errors import InputError
 from nankeen.model.lease import Lease
 from nankeen.model.printable import LONGEST_NAME, printable
 from nankeen.registry import Registry, Snapshot
+from nankeen.registry.choice import words
 from nankeen.registry.reservation import reserve as keep
-from nankeen.registry.reservation import words
 
 _LINES = 10
 """Rejected entries that are printed one by one."""

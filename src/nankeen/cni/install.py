@@ -99,16 +99,11 @@ def install_conflist(directory: Path = CONFIG_DIRECTORY, content: bytes | None =
     return put(directory / CONFLIST, conflist() if content is None else content, 0o644)
 
 
-def remove_executable(directory: Path = BINARY_DIRECTORY) -> None:
-    """Takes the client away; one that is not there is no error. Raises `OSError`.
-
-    An agent that is not ready does not: pods that end meanwhile are to be taken back as soon as it is.
-    """
-    (directory / EXECUTABLE).unlink(missing_ok=True)
-
-
 def remove_conflist(directory: Path = CONFIG_DIRECTORY) -> None:
-    """Takes the network configuration list away: from now on the runtime starts no pods here. Raises `OSError`."""
+    """Takes the network configuration list away: from now on the runtime starts no pods here. Raises `OSError`.
+
+    The client stays: pods that end meanwhile are to be taken back as soon as the agent is there again.
+    """
     (directory / CONFLIST).unlink(missing_ok=True)
 
 

@@ -14,15 +14,17 @@ _OLD = 60.0
 """Seconds after which a draft is nobody's any more."""
 
 
-def put(path: Path, content: bytes, mode: int) -> Path:
+def put(path: Path, content: bytes, mode: int, *, lasting: bool = True) -> Path:
     """Writes a file beside the path, then renames it. Its suffix is none that a runtime takes for a configuration.
 
-    A file that is there already is left alone, so that an agent's start costs no writing to the disk. Raises `OSError`.
+    What need not outlive a boot is not `lasting`: the disk is not waited for, and drafts that a crash left stay. A file
+    that is there already is left alone, so that an agent's start costs no writing to the disk. Raises `OSError`.
     """
     if _is_there(path, content, mode):
         return path
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    _clear(path)
+    if lasting:
+        _clear(path)
     draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -30,7 +32,8 @@ def put(path: Path, content: bytes, mode: int) -> Path:
             file.write(content)
             file.flush()
             os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
+            if lasting:
+                os.fsync(file.fileno())
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)

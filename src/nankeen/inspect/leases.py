@@ -12,8 +12,9 @@ from nankeen.model.lease import Lease
 from nankeen.model.netconf import NetworkConfig, Pool
 from nankeen.registry import Snapshot
 from nankeen.registry.allocation import Taken
+from nankeen.registry.choice import words
 from nankeen.registry.configuration import misfit
-from nankeen.registry.reservation import similar, words
+from nankeen.registry.reservation import similar
 
 
 class Holding(NamedTuple):

@@ -10,7 +10,6 @@ made. Packets wait for their turn, as they would before a slow line; a police ac
 from __future__ import annotations
 
 import errno
-import hashlib
 from collections.abc import Iterable, Iterator
 from hashlib import sha512
 
@@ -19,11 +18,11 @@ from nankeen.cni.result import ResultInterface
 from nankeen.kernel import shaper
 from nankeen.kernel.netlink import link
 from nankeen.kernel.netlink.socket import NetlinkSocket
-from nankeen.model.address import HardwareAddress
 from nankeen.model.errors import KernelError
 from nankeen.model.shaping import Shaping
 from nankeen.model.state import Device, Link
 from nankeen.pods.attach import find
+from nankeen.pods.interface import host_hardware_address
 from nankeen.pods.removal import remove_all
 
 _PREFIX, _LENGTH = "bwp", 15
@@ -58,7 +57,7 @@ def shape(wanted: Shaping, network: str, attachment: Attachment, end: str) -> Re
                 if isinstance(error, KernelError) and error.errno in _LACKING:
                     raise KernelError(error.problem, where=error.where, remedy=_REMEDY, errno=error.errno) from error
                 raise
-    return ResultInterface(name, ifb_address(network, name), port.mtu) if wanted.sent else None
+    return ResultInterface(name, host_hardware_address(network, name), port.mtu) if wanted.sent else None
 
 
 def faults(wanted: Shaping, network: str, attachment: Attachment, end: str) -> list[str]:
@@ -81,14 +80,9 @@ def stale(network: str, valid: Iterable[Attachment]) -> tuple[str, ...]:
     return tuple(item.name for item in found if item.name not in known and _is_of(network, item))
 
 
-def ifb_address(network: str, name: str) -> HardwareAddress:
-    """An IFB's hardware address means nothing to anybody, so it tells which network the device was made for."""
-    return HardwareAddress(b"\x02" + hashlib.sha256(f"{network}{name}".encode()).digest()[:5])
-
-
 def _is_of(network: str, found: Link) -> bool:
     named = found.kind == _IFB and found.name.startswith(_PREFIX)
-    return named and found.address == ifb_address(network, found.name)
+    return named and found.address == host_hardware_address(network, found.name)
 
 
 def _make(wanted: Shaping, port: Link, network: str, name: str, node: NetlinkSocket) -> None:
@@ -97,7 +91,7 @@ def _make(wanted: Shaping, port: Link, network: str, name: str, node: NetlinkSoc
     if wanted.received is not None:
         shaper.hold(node, port.name, wanted.received.bucket(port.mtu or 0), received)
     if wanted.sent is not None:
-        ifb = Link(name, _IFB, port.mtu, ifb_address(network, name), txqlen=port.txqlen)
+        ifb = Link(name, _IFB, port.mtu, host_hardware_address(network, name), txqlen=port.txqlen)
         node.request(link.create(ifb, {}), name)
         shaper.hold(node, name, wanted.sent.bucket(port.mtu or 0), sent)
         node.request(link.set_up(node.index_of(name)), name)

@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from nankeen.cni.error import CniError, Code
@@ -16,6 +18,8 @@ from nankeen.model.printable import printable
 
 _MAX_ANSWER = 1 << 20
 """Longest answer that is passed on, in bytes."""
+_TAKING_BACK = 5.0
+"""Seconds that a plugin has to take back what it could not finish."""
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -31,8 +35,22 @@ def find(kind: str, directories: tuple[str, ...]) -> Path:
 
 
 async def execute(request: Request, kind: str, document: Mapping[str, JSON]) -> bytes:
-    """What the plugin answers when it is asked the same with that configuration. Raises `CniError` and `OSError`."""
+    """What the plugin answers when it is asked the same with that configuration. Raises `CniError` and `OSError`.
+
+    An ADD that fails is taken back by a DEL, as the specification has it.
+    """
     path = find(kind, request.path)
+    try:
+        return await _execute(request, path, document)
+    except BaseException:
+        if request.verb is Verb.ADD:
+            with suppress(CniError, OSError, TimeoutError):  # it is the ADD's error that is told
+                async with asyncio.timeout(_TAKING_BACK):
+                    await _execute(replace(request, verb=Verb.DEL), path, document)
+        raise
+
+
+async def _execute(request: Request, path: Path, document: Mapping[str, JSON]) -> bytes:
     process = await asyncio.create_subprocess_exec(
         path,
         stdin=asyncio.subprocess.PIPE,

@@ -73,7 +73,7 @@ def _path(request: Request, config: FlannelConfig) -> Path:
 
 def _remember(request: Request, config: FlannelConfig, document: dict[str, JSON]) -> None:
     config.data_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    put(_path(request, config), compact(document).encode(), 0o600)
+    put(_path(request, config), compact(document).encode(), 0o600, lasting=False)
 
 
 def _remembered(request: Request, config: FlannelConfig) -> dict[str, JSON] | None:

@@ -75,8 +75,8 @@ def host_name(network: str, attachment: Attachment, bridge: str = BRIDGE) -> str
 
 
 def host_hardware_address(network: str, name: str) -> HardwareAddress:
-    """Of the node's end of that name: a given one, for udev may change a random one later. It also tells a network's
-    devices from those of others that have such a name.
+    """Of the node's end, or the IFB, of that name: a given one, for udev may change a random one later. It also tells a
+    network's devices from those of others that have such a name.
     """
     return HardwareAddress(b"\x02" + hashlib.sha256(f"{network}{name}".encode()).digest()[:5])
 

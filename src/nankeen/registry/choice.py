@@ -53,13 +53,14 @@ def _reach(pool: Pool, node: str, reaches: Sequence[Reach]) -> Reach:
     )
 
 
-def readable_key(text: str) -> tuple[IPNetwork, ...]:
-    """The subnets of a lease's key. One that is damaged holds nothing; snapshots tell of it."""
+def readable_key(text: object) -> tuple[IPNetwork, ...]:
+    """The subnets of a lease's key. One that is damaged, or no text, holds nothing; snapshots tell of it."""
     try:
-        return parse_key(text)
+        return parse_key(text) if isinstance(text, str) else ()
     except InputError:
         return ()
 
 
 def words(subnets: Iterable[IPNetwork]) -> str:
+    """Subnets in a row, as a person reads them."""
     return " and ".join(map(str, subnets)) or "nothing"

@@ -9,6 +9,7 @@ from nankeen.model.address import IPNetwork
 from nankeen.model.errors import InputError
 from nankeen.model.leasevalue import check_name
 from nankeen.registry import Registry, Snapshot
+from nankeen.registry.choice import words
 from nankeen.registry.configuration import misfit
 
 
@@ -30,11 +31,6 @@ async def reserve(registry: Registry, node: str, subnets: Sequence[IPNetwork]) -
 def similar(name: str, snapshot: Snapshot) -> str:
     """The node whose name is most like another; "" where none is."""
     return next(iter(get_close_matches(name, [*snapshot.leases, *snapshot.reservations], 1)), "")
-
-
-def words(subnets: Sequence[IPNetwork]) -> str:
-    """Subnets in a row, as a person reads them."""
-    return " and ".join(map(str, subnets)) or "nothing"
 
 
 def _doubts(before: Snapshot, node: str, kept: Sequence[IPNetwork]) -> Iterator[str]:

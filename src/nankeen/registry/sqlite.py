@@ -16,11 +16,11 @@ from nankeen.model.leasevalue import decode, encode, key
 from nankeen.model.netconf import NetworkConfig
 from nankeen.registry import Snapshot
 from nankeen.registry.allocation import Taken, spans_of_keys
-from nankeen.registry.choice import endpoints, words
+from nankeen.registry.choice import endpoints, readable_key, words
 from nankeen.registry.doorbell import Doorbell
 from nankeen.registry.sqlite_faults import unreachable
 from nankeen.registry.sqlite_file import PATIENCE, SqliteFile, create_file
-from nankeen.registry.sqlite_reader import SqliteReader, config_text, readable_key
+from nankeen.registry.sqlite_reader import SqliteReader, config_text
 
 BURST_INTERVAL = 0.03
 """Least seconds between two snapshots of a watch: a change alone comes at once, those of a burst come together."""

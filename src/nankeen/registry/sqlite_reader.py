@@ -13,6 +13,7 @@ from nankeen.model.lease import Lease
 from nankeen.model.leasevalue import decode, parse_key
 from nankeen.model.netconf import NetworkConfig
 from nankeen.registry import Snapshot
+from nankeen.registry.choice import readable_key
 from nankeen.registry.sqlite_file import HISTORY
 
 Row = tuple[object, object, object, object]
@@ -151,14 +152,6 @@ def _lease(node: object, key: object, value: object, expires: object) -> Lease:
 def _reservations(connection: sqlite3.Connection) -> dict[str, tuple[IPNetwork, ...]]:
     rows = connection.execute("SELECT node, key FROM reservation").fetchall()
     return {_name(node): subnets for node, key in rows if (subnets := readable_key(key))}
-
-
-def readable_key(text: object) -> tuple[IPNetwork, ...]:
-    """The subnets of a key. One that is damaged holds nothing; snapshots tell of a lease that has such a key."""
-    try:
-        return parse_key(text) if isinstance(text, str) else ()
-    except InputError:
-        return ()
 
 
 def _names(rows: sqlite3.Cursor) -> set[str]:

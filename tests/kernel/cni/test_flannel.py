@@ -233,6 +233,15 @@ async def test_what_a_delegate_complains_of_is_passed_on(
     assert text.endswith(told)
 
 
+async def test_a_delegate_that_fails_is_asked_to_take_back_what_it_did(
+    flannel: Runtime, pod: Net, plugins: Callable[[str], str], tmp_path: Path
+) -> None:
+    heard = tmp_path / "heard"
+    path = plugins(f"cat > /dev/null; echo $CNI_COMMAND >> {heard}; test $CNI_COMMAND = DEL")
+    await flannel.refusal("ADD", pod, {"delegate": {"type": "custom"}}, CNI_PATH=path)
+    assert heard.read_text().split() == ["ADD", "DEL"]
+
+
 async def test_a_delegate_hears_what_the_specification_says_it_shall(
     flannel: Runtime, pod: Net, plugins: Callable[[str], str], tmp_path: Path
 ) -> None:

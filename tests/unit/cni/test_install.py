@@ -157,10 +157,8 @@ def test_the_executable_is_installed_in_the_place_of_others_only_when_asked(tmp_
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
 
 
-def test_what_was_installed_can_be_removed_and_removed_again(tmp_path: Path) -> None:
-    install.install_executable(tmp_path)
+def test_the_list_can_be_removed_and_removed_again(tmp_path: Path) -> None:
     install.install_conflist(tmp_path)
     for _ in range(2):
-        install.remove_executable(tmp_path)
         install.remove_conflist(tmp_path)
         assert list(tmp_path.iterdir()) == []
