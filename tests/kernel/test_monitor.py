@@ -74,6 +74,17 @@ async def test_devices_of_others_that_come_and_go_have_no_settings_of_ours(net: 
                 assert not any(event.contradicts(DESIRED, CLAIM) for event in batch)
 
 
+async def test_what_a_link_was_meanwhile_is_no_news(net: Net) -> None:
+    with Monitor(net.namespace) as monitor:
+        net.run("ip link add cni0 type bridge")
+        net.run("ip address add 10.5.34.1/24 dev cni0")
+        for mtu in (1300, 1400, 1450):
+            net.run(f"ip link set cni0 mtu {mtu}")
+        events = await anext(monitor.batches())
+    assert Event(Address, "cni0", Address("cni0", IPv4Interface("10.5.34.1/24"))) in events
+    assert {event.object.mtu for event in events if isinstance(event.object, Link)} == {1450}
+
+
 async def test_a_device_made_later_is_known_by_name(net: Net) -> None:
     with Monitor(net.namespace) as monitor:
         net.run("ip link add cni0 type bridge")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Self
 
 from nankeen.kernel.namespace import Namespace
 from nankeen.kernel.netlink import address, link, neighbour, route
 from nankeen.kernel.netlink.message import attributes
-from nankeen.kernel.netlink.socket import NetlinkSocket, split
+from nankeen.kernel.netlink.socket import ROUTE, NetlinkSocket, split
 from nankeen.kernel.observe import names
 from nankeen.model.diff import Claim
 from nankeen.model.errors import KernelError
@@ -65,22 +65,26 @@ class Monitor:
         """Listens from now on. Raises `KernelError`."""
         self._own_ports = own_ports
         self._socket = NetlinkSocket(namespace, _GROUPS)
-        with NetlinkSocket(namespace) as query:
-            self._names = names(query)
+        self._learn_names()
 
     async def batches(self) -> AsyncIterator[list[Event]]:
         """What happened since, in order; never an empty list."""
         while True:
             try:
-                data = await self._socket.receive()
+                news = await self._socket.receive()
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise KernelError(f"netlink monitor: {error.strerror}", errno=error.errno or 0) from error
+                self._learn_names()
                 yield [Event(None)]
                 continue
-            events = [event for kind, _, _, port, body in split(data) if (event := self._event(kind, port, body))]
+            events = [event for kind, port, body in _latest(news) if (event := self._event(kind, port, body))]
             if events:
                 yield events
+
+    def _learn_names(self) -> None:
+        with self._socket.sibling(ROUTE) as query:
+            self._names = names(query)
 
     def _event(self, kind: int, port: int, body: bytes) -> Event | None:
         gone = kind in _REMOVALS
@@ -107,12 +111,11 @@ class Monitor:
     def _link(self, body: bytes, *, gone: bool) -> Event | None:
         if link.is_about_a_port(body):
             return None
-        index, name = link.index_and_name(body)
-        self._names[index] = name
-        found = link.parse(body, self._names)
+        index, found = link.index_of(body), link.parse(body, self._names)
+        self._names[index] = found.name
         if gone:
             del self._names[index]
-        return Event(Link, name, found, gone)
+        return Event(Link, found.name, found, gone)
 
     def _setting(self, body: bytes) -> Event | None:
         """Which setting it is, the news does not always say. That a device has some, as it is made, says nothing."""
@@ -129,3 +132,22 @@ class Monitor:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _latest(news: Iterable[bytes]) -> Iterable[tuple[int, int, bytes]]:
+    """Messages as type, port ID and body. A link that is told of several times is told of once, at first, as it is now:
+    the kernel tells of every step in which a pod's interface is made.
+    """
+    found: list[tuple[int, int, bytes]] = []
+    told: dict[tuple[int, int], int] = {}
+    for data in news:
+        for kind, _, _, port, body in split(data):
+            if kind == link.RTM_NEWLINK and not link.is_about_a_port(body):
+                place = told.setdefault((link.index_of(body), port), len(found))
+                if place < len(found):
+                    found[place] = kind, port, body
+                    continue
+            elif kind == link.RTM_DELLINK:
+                told.clear()
+            found.append((kind, port, body))
+    return found

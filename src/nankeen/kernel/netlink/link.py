@@ -175,10 +175,15 @@ def get(index: int) -> bytes:
     return message(RTM_GETLINK, 0, _IFINFOMSG.pack(0, 0, 0, index, 0, 0))
 
 
+def index_of(body: bytes) -> int:
+    """The interface index of the device that a message is about."""
+    index: int = _IFINFOMSG.unpack_from(body)[3]
+    return index
+
+
 def index_and_name(body: bytes) -> tuple[int, str]:
     """Which device a message is about."""
-    index: int = _IFINFOMSG.unpack_from(body)[3]
-    return index, read_string(attributes(body, 16).get(_IFNAME, b""))
+    return index_of(body), read_string(attributes(body, 16).get(_IFNAME, b""))
 
 
 def peer_namespace(body: bytes) -> int | None:

@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -53,6 +54,11 @@ _BATCH_BYTES = 48 << 10
 _DEADLINE = 10.0
 """Seconds that the kernel has for an answer; it holds one lock for all changes of links."""
 _DUMP_ATTEMPTS = 8
+_SO_RCVBUFFORCE = 33  # socket(7)
+_NEWS = 8 << 20
+"""Octets of news that may wait, with all that the kernel counts: a few thousand, as of some hundred pods at once."""
+_MOST_AT_ONCE = 1000
+"""Datagrams that are taken before others have their turn."""
 _READ_SIZE = 256 << 10
 
 
@@ -90,9 +96,16 @@ class NetlinkSocket:
         self._socket.bind((0, 0))
         self.port: int = self._socket.getsockname()[0]
         """The socket's netlink port ID: the kernel marks what it does at our request with it."""
+        if groups:
+            self._be_patient()
         for group in groups:
             self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
         self._sequence = 0
+
+    def _be_patient(self) -> None:
+        """Has the kernel keep more news for us than it would, where it lets us."""
+        with suppress(PermissionError):  # in a user namespace
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _NEWS)
 
     def sibling(self, protocol: int) -> NetlinkSocket:
         """A socket that talks to something else in the same network namespace. Raises `KernelError`."""
@@ -226,12 +239,18 @@ class NetlinkSocket:
         for kind, flags, sequence, _port, body in split(data):
             yield kind, flags, sequence, body
 
-    async def receive(self) -> bytes:
-        """The next datagram that a multicast group brings, on the running event loop. Raises `OSError`; ENOBUFS means
-        that some were lost.
+    async def receive(self) -> list[bytes]:
+        """The datagrams that multicast groups have brought, awaited on the running event loop where there are none yet.
+        Raises `OSError`; ENOBUFS means that some were lost.
         """
         self._socket.setblocking(False)
-        return await asyncio.get_running_loop().sock_recv(self._socket, _READ_SIZE)
+        found = [await asyncio.get_running_loop().sock_recv(self._socket, _READ_SIZE)]
+        while len(found) < _MOST_AT_ONCE:
+            try:
+                found.append(self._socket.recv(_READ_SIZE))
+            except BlockingIOError:
+                break
+        return found
 
     def heard(self) -> list[tuple[int, bytes]] | None:
         """What multicast groups have brought by now, as message type and body; None where some were lost."""
