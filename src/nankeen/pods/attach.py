@@ -28,17 +28,16 @@ from nankeen.pods.ports import alias_of
 
 _GONE = frozenset({errno.ENODEV, errno.ENXIO})
 _DEFAULT_VLAN = 1
+_LOOPBACK = 1
+"""LOOPBACK_IFINDEX: the same in every namespace (include/net/flow.h)."""
 
 
 def attach(wanted: PodInterface, pod: Namespace) -> HardwareAddress | None:
     """Makes the interface, or puts right the one that an earlier call made; returns the bridge's hardware address. On
     failure nothing is left that it made.
 
-    Raises `CniError` where the namespace is the node's own, the name is taken in the pod, or there is no such bridge;
-    `KernelError`.
+    Raises `CniError` where the name is taken in the pod, or there is no such bridge; `KernelError`.
     """
-    if is_own(pod):
-        raise CniError(Code.INVALID_NAMESPACE, "the pod's network namespace is the node's own")
     with NetlinkSocket() as node:
         master = node.index(wanted.bridge)
         if master is None:
@@ -50,7 +49,7 @@ def attach(wanted: PodInterface, pod: Namespace) -> HardwareAddress | None:
                 if not made:
                     _correct(wanted, inside)
             _request(node, {wanted.host_name: link.get(port)})
-            return link.parse(node.query(link.get(master), wanted.bridge)[0], {}).address
+            return node.hardware_address(wanted.bridge)
         except BaseException:
             if made:
                 _remove(node, wanted.host_name)
@@ -137,7 +136,7 @@ def _set_up_pod_end(wanted: PodInterface, pod: Namespace) -> NetlinkSocket:
     with entered(pod):
         for setting in pod_sysctls(wanted):
             write_setting(setting)
-        indexes = {name: socket.if_nametoindex(name) for name in ("lo", wanted.name)}
+        indexes = {"lo": _LOOPBACK, wanted.name: socket.if_nametoindex(wanted.name)}
         inside = NetlinkSocket()
     messages = {
         "lo": link.set_up(indexes["lo"]),

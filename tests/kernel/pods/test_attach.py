@@ -166,14 +166,6 @@ def test_a_failed_repair_leaves_the_pod_its_interface(node: Net, pod: Net) -> No
     assert "vethc0ffee02" in veths(node)
 
 
-def test_the_nodes_own_namespace_is_refused(node: Net) -> None:
-    before = node.observe()
-    with pytest.raises(CniError) as caught:
-        attach(interface(), node.namespace)
-    assert caught.value.code is Code.INVALID_NAMESPACE
-    assert node.observe() == before
-
-
 @pytest.mark.usefixtures("node")
 def test_without_the_bridge_the_runtime_is_told_to_try_again(pod: Net) -> None:
     with pytest.raises(CniError) as caught:

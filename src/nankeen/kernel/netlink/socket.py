@@ -31,6 +31,7 @@ from nankeen.kernel.netlink.message import (
     attributes,
     read_string,
 )
+from nankeen.model.address import HardwareAddress
 from nankeen.model.errors import KernelError
 
 ROUTE, XFRM, GENERIC = 0, 6, 16
@@ -45,8 +46,10 @@ _EXT_ACK = 11
 _GET_STRICT_CHK = 12
 _ERR_ATTR_MSG = 1
 
-_SIOCGIFINDEX = 0x8933
+_SIOCGIFINDEX, _SIOCGIFHWADDR = 0x8933, 0x8927
 _IFREQ = struct.Struct("=16si20x")
+_ADDRESS = slice(18, 24)
+"""Of a struct ifreq, where its struct sockaddr has the hardware address."""
 
 _BATCH_MESSAGES = 256
 """Messages in one send: even when all of them fail, their error reports fit the receive buffer."""
@@ -146,6 +149,14 @@ class NetlinkSocket:
             return None
         index: int = _IFREQ.unpack(answer)[1]
         return index
+
+    def hardware_address(self, device: str) -> HardwareAddress | None:
+        """An Ethernet device's hardware address; None where there is no such device. Asked as `index` is."""
+        try:
+            answer = fcntl.ioctl(self._socket, _SIOCGIFHWADDR, _IFREQ.pack(device.encode(), 0))
+        except OSError:
+            return None
+        return HardwareAddress(answer[_ADDRESS])
 
     def index_of(self, device: str) -> int:
         """The interface index of a device that is there. Raises `KernelError`."""
