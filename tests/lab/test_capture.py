@@ -6,41 +6,20 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import nankeen
+from tests.lab.person import Owner, owning
 
-ORDINARY = 61234
-"""A user ID that nobody has."""
-SOURCE = Path(nankeen.__file__).parents[1]
 WAY = ["pod1:eth0", "node1:eth0", "node2:eth0", "pod2:eth0"]
 
 
-@dataclass(frozen=True)
-class Owner:
-    """Somebody who has a lab of two nodes and two pods."""
-
-    prefix: tuple[str, ...]
-    lab: str
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-        command = [*self.prefix, sys.executable, "-m", "nankeen", *words]
-        return subprocess.Popen(
-            command, env=environment, cwd="/", text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-
-    def run(self, *words: str) -> tuple[int, str, str]:
-        with self.start(*words) as process:
-            out, err = process.communicate(timeout=60)
-        return process.returncode, out, err
+class Eavesdropper(Owner):
+    """One who captures."""
 
     def ping(self) -> None:
         status, _, err = self.run("lab", "exec", "--name", self.lab, "pod1", "--", "ping", "-c", "1", "10.244.2.2")
@@ -70,25 +49,17 @@ class Owner:
 
 
 @pytest.fixture(scope="module", params=["root", "user"])
-def owner(request: pytest.FixtureRequest) -> Iterator[Owner]:
-    root = os.geteuid() == 0
-    if request.param == "root" and not root:
-        pytest.skip("needs root")
-    away = ("setpriv", f"--reuid={ORDINARY}", f"--regid={ORDINARY}", "--clear-groups")
-    someone = Owner(away if root and request.param == "user" else (), f"capture-{os.getpid()}-{request.param}")
-    try:
-        status, _, err = someone.run("lab", "up", "--name", someone.lab, "--nodes", "2", "--pods", "2")
-        assert status == 0, err
+def owner(request: pytest.FixtureRequest) -> Iterator[Eavesdropper]:
+    someone = Eavesdropper.named(request.param, f"capture-{os.getpid()}-{request.param}")
+    with owning(someone):
         yield someone
-    finally:
-        someone.run("lab", "down", "--name", someone.lab)
 
 
 def header(packet: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return [each for each in packet["headers"] if each["name"] == name]
 
 
-def test_one_packets_way_is_seen_at_every_point_in_order(owner: Owner) -> None:
+def test_one_packets_way_is_seen_at_every_point_in_order(owner: Eavesdropper) -> None:
     found = owner.captured(*WAY, "--count", "8", "icmp", "and", "ipv4", "and", "host", "pod1")
     points = [packet["point"] for packet in found["packets"]]
     assert points == [*WAY, *reversed(WAY)]
@@ -96,7 +67,7 @@ def test_one_packets_way_is_seen_at_every_point_in_order(owner: Owner) -> None:
     assert (found["captured"], found["skipped"], found["went_down"]) == (8, 0, [])
 
 
-def test_the_packet_in_the_tunnel_is_read(owner: Owner) -> None:
+def test_the_packet_in_the_tunnel_is_read(owner: Eavesdropper) -> None:
     [packet] = owner.captured("node1:eth0", "--count", "1", "inner (src pod1 and icmp)")["packets"]
     outer, inner = header(packet, "IPv4")
     assert (outer["level"], outer["source"], outer["destination"]) == (0, "192.168.0.11", "192.168.0.12")
@@ -104,7 +75,7 @@ def test_the_packet_in_the_tunnel_is_read(owner: Owner) -> None:
     assert [each["vni"] for each in header(packet, "VXLAN")] == [1]
 
 
-def test_a_node_stands_for_all_its_devices(owner: Owner) -> None:
+def test_a_node_stands_for_all_its_devices(owner: Eavesdropper) -> None:
     found = owner.captured("node1", "--count", "4", "icmp and src pod1")
     devices = [packet["point"].partition(":")[2] for packet in found["packets"]]
     assert devices[0].startswith("veth")
@@ -112,7 +83,7 @@ def test_a_node_stands_for_all_its_devices(owner: Owner) -> None:
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_and_what_was_skipped_is_told(owner: Owner, kind: signal.Signals) -> None:
+def test_a_signal_ends_it_and_what_was_skipped_is_told(owner: Eavesdropper, kind: signal.Signals) -> None:
     with owner.capture("pod1", "icmp and ipv4") as process:
         owner.ping()
         process.send_signal(kind)
@@ -122,7 +93,7 @@ def test_a_signal_ends_it_and_what_was_skipped_is_told(owner: Owner, kind: signa
     assert "2 packets captured, skipped 0" in err
 
 
-def test_a_file_is_written_where_the_user_stands(owner: Owner, tmp_path: Path) -> None:
+def test_a_file_is_written_where_the_user_stands(owner: Eavesdropper, tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     for above in (tmp_path.parent, tmp_path.parent.parent):
         above.chmod(above.stat().st_mode | 0o111)
@@ -134,7 +105,7 @@ def test_a_file_is_written_where_the_user_stands(owner: Owner, tmp_path: Path) -
     assert b"pod1:eth0" in path.read_bytes()
 
 
-def test_who_has_seen_enough_ends_it_quietly(owner: Owner) -> None:
+def test_who_has_seen_enough_ends_it_quietly(owner: Eavesdropper) -> None:
     with owner.capture("pod1", "icmp and ipv4") as process:
         assert process.stdout is not None
         process.stdout.close()
@@ -154,13 +125,13 @@ def test_who_has_seen_enough_ends_it_quietly(owner: Owner) -> None:
         (("node1:gone",), 2, "there is no such node, pod or device"),
     ],
 )
-def test_what_is_wrong_is_told(owner: Owner, words: Sequence[str], status: int, text: str) -> None:
+def test_what_is_wrong_is_told(owner: Eavesdropper, words: Sequence[str], status: int, text: str) -> None:
     returned, out, err = owner.run("capture", "--name", owner.lab, *words)
     assert (returned, out) == (status, "")
     assert text in err
 
 
-def test_a_lab_that_is_not_there_is_an_error(owner: Owner) -> None:
+def test_a_lab_that_is_not_there_is_an_error(owner: Eavesdropper) -> None:
     status, _, err = owner.run("capture", "--name", "no-such-lab", "node1")
     assert status == 1
     assert "there is no such lab" in err

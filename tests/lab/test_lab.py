@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 
-SOURCE = Path(__file__).parents[2] / "src"
-ORDINARY = 61234
-"""A user ID that nobody has."""
+from tests.lab.person import Person
+
 ASK = """
 import json, socket, sys
 for address, port in json.loads(sys.argv[1]):
@@ -30,10 +29,9 @@ _number = count(1)
 
 
 @dataclass
-class Runner:
+class Runner(Person):
     """Somebody who runs `nankeen lab`."""
 
-    prefix: tuple[str, ...]
     names: list[str] = field(default_factory=list)
 
     def name(self) -> str:
@@ -41,20 +39,8 @@ class Runner:
         self.names.append(f"t{os.getpid()}-{next(_number)}")
         return self.names[-1]
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-        command = [*self.prefix, sys.executable, "-m", "nankeen", "lab", *words]
-        return subprocess.Popen(
-            command, env=environment, cwd="/", text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-
-    def run(self, *words: str) -> tuple[int, str, str]:
-        with self.start(*words) as process:
-            try:
-                out, err = process.communicate(timeout=60)
-            finally:
-                process.kill()
-        return process.returncode, out, err
+    def start(self, *words: str, **streams: Any) -> subprocess.Popen[str]:  # noqa: ANN401  (those of Popen)
+        return super().start("lab", *words, **streams)
 
     def json(self, *words: str, status: int = 0) -> Any:  # noqa: ANN401 (a document)
         returned, out, err = self.run(*words, "--json")
@@ -76,11 +62,7 @@ class Runner:
 
 @pytest.fixture(params=["root", "ordinary user"])
 def someone(request: pytest.FixtureRequest) -> Iterator[Runner]:
-    root = os.geteuid() == 0
-    if request.param == "root" and not root:
-        pytest.skip("needs root")
-    away = ("setpriv", f"--reuid={ORDINARY}", f"--regid={ORDINARY}", "--clear-groups")
-    runner = Runner(away if root and request.param != "root" else ())
+    runner = Runner.named(request.param)
     yield runner
     for name in runner.names:
         runner.run("down", "--name", name)

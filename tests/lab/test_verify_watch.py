@@ -11,11 +11,9 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -23,11 +21,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-import nankeen
-
-ORDINARY = 61235
-"""A user ID that nobody has."""
-SOURCE = Path(nankeen.__file__).parents[1]
+from tests.lab.person import Owner, owning
 
 
 class Watching:
@@ -53,28 +47,8 @@ class Watching:
         return self.process.returncode, summary
 
 
-@dataclass(frozen=True)
-class Owner:
-    """Somebody who has a lab of two nodes and two pods."""
-
-    prefix: tuple[str, ...]
-    lab: str
-
-    def start(self, *words: str, **streams: Any) -> subprocess.Popen[str]:  # noqa: ANN401  (those of Popen)
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(SOURCE),
-            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-            "TERM": "xterm",
-        }
-        command = [*self.prefix, sys.executable, "-m", "nankeen", *words]
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
-        return subprocess.Popen(command, env=environment, cwd="/", text=True, **streams)
-
-    def run(self, *words: str) -> tuple[int, str, str]:
-        with self.start(*words) as process:
-            out, err = process.communicate(timeout=60)
-        return process.returncode, out, err
+class Watcher(Owner):
+    """One who watches."""
 
     def does(self, *words: str) -> None:
         command, *rest = words
@@ -94,18 +68,10 @@ class Owner:
 
 
 @pytest.fixture(scope="module", params=["root", "user"])
-def owner(request: pytest.FixtureRequest) -> Iterator[Owner]:
-    root = os.geteuid() == 0
-    if request.param == "root" and not root:
-        pytest.skip("needs root")
-    away = ("setpriv", f"--reuid={ORDINARY}", f"--regid={ORDINARY}", "--clear-groups")
-    someone = Owner(away if root and request.param == "user" else (), f"watch-{os.getpid()}-{request.param}")
-    try:
-        status, _, err = someone.run("lab", "up", "--name", someone.lab, "--nodes", "2", "--pods", "2")
-        assert status == 0, err
+def owner(request: pytest.FixtureRequest) -> Iterator[Watcher]:
+    someone = Watcher.named(request.param, f"watch-{os.getpid()}-{request.param}")
+    with owning(someone):
         yield someone
-    finally:
-        someone.run("lab", "down", "--name", someone.lab)
 
 
 def cell(found: dict[str, Any], source: str, destination: str) -> dict[str, Any] | None:
@@ -119,7 +85,7 @@ def reaches(found: dict[str, Any], source: str = "pod1", destination: str = "pod
     return seen is not None and seen["reached"] == seen["pairs"]
 
 
-def test_a_link_that_is_cut_and_healed_is_seen(owner: Owner) -> None:
+def test_a_link_that_is_cut_and_healed_is_seen(owner: Watcher) -> None:
     with owner.watching() as watching:
         first = watching.until(lambda found: bool(found["holds"]))
         path_mtu = cell(first, "pod1", "pod2")
@@ -145,7 +111,7 @@ def test_a_link_that_is_cut_and_healed_is_seen(owner: Owner) -> None:
     assert summary["changes"] >= 2
 
 
-def test_a_pod_that_comes_or_goes_is_noticed_and_an_agent_that_restarts_does_not_matter(owner: Owner) -> None:
+def test_a_pod_that_comes_or_goes_is_noticed_and_an_agent_that_restarts_does_not_matter(owner: Watcher) -> None:
     with owner.watching() as watching:
         watching.until(reaches)
         status, _, err = owner.run("lab", "pod", "add", "--name", owner.lab)
@@ -167,7 +133,7 @@ def _ends_by_its_verdict(watching: Watching) -> None:
     assert status == (0 if summary["holds"] else 1)
 
 
-def test_ctrl_c_ends_it_with_a_summary_and_its_verdict(owner: Owner) -> None:
+def test_ctrl_c_ends_it_with_a_summary_and_its_verdict(owner: Watcher) -> None:
     with owner.start("verify", "--name", owner.lab, "--watch", "0.1") as process:
         try:
             assert process.stdout is not None
@@ -183,7 +149,7 @@ def test_ctrl_c_ends_it_with_a_summary_and_its_verdict(owner: Owner) -> None:
 
 
 @pytest.mark.parametrize("words", [(), ("--json",)], ids=["text", "json"])
-def test_where_nobody_reads_it_any_more_it_ends_without_a_word(owner: Owner, words: tuple[str, ...]) -> None:
+def test_where_nobody_reads_it_any_more_it_ends_without_a_word(owner: Watcher, words: tuple[str, ...]) -> None:
     with owner.start("verify", "--name", owner.lab, "--watch", "0.1", *words) as process:
         try:
             assert process.stdout is not None
@@ -196,7 +162,7 @@ def test_where_nobody_reads_it_any_more_it_ends_without_a_word(owner: Owner, wor
             process.kill()
 
 
-def test_a_directory_that_goes_away_ends_it_with_an_error(owner: Owner) -> None:
+def test_a_directory_that_goes_away_ends_it_with_an_error(owner: Watcher) -> None:
     directory = Path(f"/tmp/{owner.lab}.away")  # noqa: S108  (the lab's owner has to reach it)
     directory.mkdir()
     directory.chmod(0o777)
@@ -223,7 +189,7 @@ def _remove(directory: Path) -> None:
             directory.rmdir()
 
 
-def test_at_a_terminal_it_is_redrawn_in_place(owner: Owner) -> None:
+def test_at_a_terminal_it_is_redrawn_in_place(owner: Watcher) -> None:
     master, terminal = pty.openpty()
     try:
         words = ("verify", "--name", owner.lab, "--watch", "0.1", "--rounds", "3")
@@ -249,7 +215,7 @@ def _read_all(descriptor: int) -> str:
         text += chunk
 
 
-def test_metrics_are_answered_and_written_while_it_watches(owner: Owner) -> None:
+def test_metrics_are_answered_and_written_while_it_watches(owner: Watcher) -> None:
     directory = Path(f"/tmp/{owner.lab}.metrics")  # noqa: S108  (the lab's owner has to reach it)
     directory.mkdir(mode=0o777)
     directory.chmod(0o777)
@@ -280,7 +246,7 @@ def test_metrics_are_answered_and_written_while_it_watches(owner: Owner) -> None
         directory.rmdir()
 
 
-def test_a_place_that_is_taken_is_told_before_it_begins(owner: Owner) -> None:
+def test_a_place_that_is_taken_is_told_before_it_begins(owner: Watcher) -> None:
     with owner.watching("--listen", "127.0.0.1:0") as watching:
         assert watching.process.stderr is not None
         place = watching.process.stderr.readline().split("//")[1].split("/")[0]
@@ -290,14 +256,14 @@ def test_a_place_that_is_taken_is_told_before_it_begins(owner: Owner) -> None:
     assert "choose another --listen" in err
 
 
-def test_a_sample_comes_to_every_pair_within_some_rounds(owner: Owner) -> None:
+def test_a_sample_comes_to_every_pair_within_some_rounds(owner: Watcher) -> None:
     with owner.watching("--sample", "1") as watching:
         whole = watching.until(lambda found: len(found["matrix"]) == 2 + 4 + 4)
         _ends_by_its_verdict(watching)
     assert whole["round"] <= 2
 
 
-def test_junit_is_written_for_ci_and_a_failure_is_named(owner: Owner) -> None:
+def test_junit_is_written_for_ci_and_a_failure_is_named(owner: Watcher) -> None:
     status, out, err = owner.run("verify", "--name", owner.lab, "--junit", "-")
     assert status == 0, err
     assert not list(ET.fromstring(out).iter("failure"))  # noqa: S314  (our own)
@@ -314,14 +280,14 @@ def test_junit_is_written_for_ci_and_a_failure_is_named(owner: Owner) -> None:
     assert str(failures[0].text).endswith("packets of up to 1400 bytes pass")
 
 
-def test_an_unknown_name_is_answered_with_those_that_come_near(owner: Owner) -> None:
+def test_an_unknown_name_is_answered_with_those_that_come_near(owner: Watcher) -> None:
     for words in ((), ("--watch",)):
         status, _, err = owner.run("verify", "--name", owner.lab, "--from", "pod11", *words)
         assert status == 2
         assert err == "nankeen: pod11: there is no such node or pod; did you mean pod1 or pod2 or node1?\n"
 
 
-def test_a_lab_that_goes_away_ends_the_watch_with_an_error(owner: Owner) -> None:
+def test_a_lab_that_goes_away_ends_the_watch_with_an_error(owner: Watcher) -> None:
     name = f"gone-{os.getpid()}"
     status, _, err = owner.run("lab", "up", "--name", name, "--nodes", "1", "--pods", "1")
     assert status == 0, err

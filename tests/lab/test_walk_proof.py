@@ -6,16 +6,13 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import nankeen
 from nankeen.forwarding import Delivered, Direction, Packet
 from nankeen.forwarding.packet import Header, Icmp, IcmpKind, Ip, Tcp, Udp
 from nankeen.inspect.walk.journey import Journey, Question, back, predict
@@ -25,10 +22,9 @@ from nankeen.inspect.walk.surroundings import Surroundings, observed
 from nankeen.kernel.namespace import entered
 from nankeen.lab import find_lab
 from nankeen.model.address import Family, IPAddress
+from tests.lab.person import Person
 from tests.lab.standing import Standing, pair, standing
 
-ORDINARY = 61236
-"""A user ID that nobody has."""
 PATIENT = 5.0
 """Seconds that only a failure takes."""
 PING = Icmp(IcmpKind.ECHO_REQUEST, 7)
@@ -118,13 +114,9 @@ def test_a_user_without_privileges_proves_the_ways_of_a_lab_of_his_own() -> None
 
 def as_user(*words: str) -> str:
     """What a command prints for somebody who is not root; it must succeed."""
-    away = ["setpriv", f"--reuid={ORDINARY}", f"--regid={ORDINARY}", "--clear-groups"] if os.geteuid() == 0 else []
-    source = str(Path(nankeen.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": source, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-    command = [*away, sys.executable, "-m", "nankeen", *words]
-    done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    status, out, err = Person.named("user").run(*words)
+    assert status == 0, out + err
+    return out
 
 
 def test_what_somebody_breaks_after_the_prediction_is_named(vxlan: Standing) -> None:
