@@ -30,7 +30,7 @@ from nankeen.kernel.observe import observe
 from nankeen.model.errors import InputError, LeaseError, NankeenError, RegistryError
 from nankeen.model.lease import Lease
 from nankeen.model.netconf import NetworkConfig
-from nankeen.registry import Snapshot, open_registry
+from nankeen.registry import open_registry
 
 _YOUNG = 50_000
 """Objects that are made before the collector looks for cycles among them. Leases and states are thousands of values
@@ -105,13 +105,14 @@ class Agent:
         membership: Membership | None = None
         offered: NetworkConfig | None = None
         while True:
-            membership, snapshot, tolerated = await self._join(membership, running, remembered, offered)
-            follower, joined = Follower(self._means, membership, tolerated), time.monotonic()
+            membership, is_alone, tolerated = await self._join(membership, running, remembered, offered)
+            follower, joined = Follower(self._means, membership, tolerated, remembered), time.monotonic()
+            remembered = None  # the follower has it until he hears of newer leases: then it is in nobody's way
             try:
-                await follower.run(snapshot)
+                await follower.run(is_alone=is_alone)
             except* Rejoin as again:
                 _log.warning("%s: joining again", _first(again))
-            remembered, offered = follower.remembered or remembered, follower.offered
+            remembered, offered = follower.remembered, follower.offered
             await asyncio.sleep(joined + RETRY_SECONDS - time.monotonic())  # not in a storm, whoever causes it
             running = tuple(run for run in membership.running if run.backend not in membership.outgoing)
 
@@ -128,33 +129,33 @@ class Agent:
         running: Sequence[Running],
         remembered: Remembered | None,
         offered: NetworkConfig | None,
-    ) -> tuple[Membership, Snapshot | None, NetworkConfig | None]:
-        """Asks until it is answered: a registry that is away comes back, a configuration is put right.
+    ) -> tuple[Membership, bool, NetworkConfig | None]:
+        """Asks until it is answered: a registry that is away comes back, a configuration is put right. Also says
+        whether the membership is the remembered one, for want of a registry.
 
         Where a configuration that was `offered` to a running node cannot be followed, the node stays what it is: the
         membership before comes back, with that configuration, which is to be tolerated.
         """
         while True:
             try:
-                membership, snapshot = await self._ask(before, running, remembered)
+                membership, is_alone = await self._ask(before, running, remembered)
             except NankeenError as error:
                 if before is not None and offered is not None:
                     if str(error) != self._means.status.pending:
                         _log.error("the node stays as it is, and cannot follow the new configuration: %s", error)
                     self._means.tell(pending=str(error))
-                    return before, None, offered
+                    return before, False, offered
                 self._means.not_ready("lease", error)
             else:
                 self._means.tell(pending="")
-                return membership, snapshot, None
+                return membership, is_alone, None
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _ask(
         self, before: Membership | None, running: Sequence[Running], remembered: Remembered | None
-    ) -> tuple[Membership, Snapshot | None]:
-        """A membership; while the registry is away, the one that the node remembers, with the leases of that time."""
-        means = self._means
-        snapshot: Snapshot | None = None
+    ) -> tuple[Membership, bool]:
+        """A membership, and whether it is, while the registry is away, the one that the node remembers."""
+        means, is_alone = self._means, False
         try:
             underlay = before.fabric.node.underlay if before else None
             prepared = await self._prepare(await means.registry.config(), running, underlay)
@@ -170,12 +171,12 @@ class Agent:
             if snapshot is None or lease is None:
                 raise
             prepared = replace(await self._prepare(snapshot.config, running), standing=_standing(before, remembered))
-            membership = prepared.with_lease(lease)
+            membership, is_alone = prepared.with_lease(lease), True
             _log.warning("the registry is away: the node starts with the leases it remembers")
         means.claim |= join.left_behind(remembered, prepared)
         await means.companions.begin(membership.fabric.backends, membership.fabric.node)
         self._belong(membership)
-        return membership, snapshot
+        return membership, is_alone
 
     async def _prepare(
         self, config: NetworkConfig, running: Sequence[Running], underlay: Underlay | None = None

@@ -53,8 +53,16 @@ class Rejoin(Exception):  # noqa: N818  (a reason to begin anew, not a failure)
 class Follower:
     """Keeps one membership."""
 
-    def __init__(self, means: Means, membership: Membership, tolerated: NetworkConfig | None = None) -> None:
-        """`tolerated` is a configuration that the node cannot follow: it does not end the membership."""
+    def __init__(
+        self,
+        means: Means,
+        membership: Membership,
+        tolerated: NetworkConfig | None = None,
+        earlier: Remembered | None = None,
+    ) -> None:
+        """`tolerated` is a configuration that the node cannot follow: it does not end the membership. `earlier` is what
+        was heard by others before.
+        """
         self.offered: NetworkConfig | None = None
         """The configuration that ended the membership, where that did."""
         self._tolerated = tolerated
@@ -62,21 +70,22 @@ class Follower:
         self._membership = membership
         self._fabric = membership.fabric
         self._damaged: Mapping[str, str] = {}
+        self._earlier = earlier
         self._snapshot: Snapshot | None = None
         self._hindered = ""
         self._taken = asyncio.Event()
         self._changed = asyncio.Event()
         self._disturbed = asyncio.Event()
 
-    async def run(self, remembered: Snapshot | None = None) -> None:
+    async def run(self, *, is_alone: bool = False) -> None:
         """Until something is raised: a group with `Rejoin` where the node has to join anew.
 
-        `remembered` is what to begin with where the registry is away.
+        A node that `is_alone`, because the registry is away, begins with what was heard before.
         """
         with Monitor(own_ports=frozenset({self._means.socket.port})) as monitor:
             async with asyncio.TaskGroup() as tasks:
-                if remembered is not None:
-                    self._take(remembered)
+                if is_alone and self._earlier is not None:
+                    self._take(self._earlier.snapshot)
                 tasks.create_task(self._watch(), name="registry")
                 tasks.create_task(self._renew(), name="renewal")
                 await self._taken.wait()
@@ -91,9 +100,11 @@ class Follower:
 
     @property
     def remembered(self) -> Remembered | None:
-        """What was heard last; None where nothing was."""
+        """What was heard last, also by others before; None where nothing was."""
+        if self._snapshot is None:
+            return self._earlier
         backends = tuple(run.config for run in self._membership.running)
-        return Remembered(self._snapshot, backends, self._fabric.precedence) if self._snapshot else None
+        return Remembered(self._snapshot, backends, self._fabric.precedence)
 
     async def _watch(self) -> None:
         """Takes on the leases as they change; the registry may go away and come back meanwhile."""
@@ -123,7 +134,7 @@ class Follower:
             raise Rejoin("the network configuration has changed")
         known = fabric.peers
         before, after = fabric.update(snapshot.leases.values())
-        self._snapshot, self._damaged = snapshot, snapshot.rejected
+        self._snapshot, self._damaged, self._earlier = snapshot, snapshot.rejected, None
         if self._taken.is_set():
             _tell_peers(known, fabric.peers)
             self._means.reconciler.step(before, after, self._means.claim)

@@ -91,13 +91,13 @@ def about(body: bytes) -> tuple[int, bool]:
     return index, bool(state & _NUD_PERMANENT)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=4096)
 def ip_address(packed: bytes) -> IPAddress:
     """Addresses are shared between observations: see `address.interface`."""
     return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=4096)
 def hardware_address(octets: bytes) -> HardwareAddress:
     """Hardware addresses are shared between observations, too."""
     return HardwareAddress(octets)

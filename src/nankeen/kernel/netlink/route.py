@@ -112,7 +112,7 @@ def index_of(body: bytes) -> int:
     return read_u32(found[_OIF]) if _OIF in found else 0
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=4096)
 def network(packed: bytes, length: int) -> IPNetwork:
     """Networks are shared between observations: see `address.interface`."""
     return IPv4Network((packed, length)) if len(packed) == 4 else IPv6Network((packed, length))
