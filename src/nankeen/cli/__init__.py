@@ -89,4 +89,4 @@ def _in_our_words(error: click.ClickException) -> InputError:
     """What click found wrong with the request, with the command whose `--help` tells what is right."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     problem = error.format_message().rstrip(".")
-    return InputError(problem, remedy=f"see {context.command_path} --help" if context else "")
+    return InputError(problem, remedy=f"see `{context.command_path} --help`" if context else "")

@@ -84,7 +84,7 @@ def test_json_after_two_dashes_belongs_to_another_program(capsys: pytest.Capture
 
 def test_a_wrong_word_is_answered_with_where_to_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["juggle"]) == 2
-    assert capsys.readouterr().err == "nankeen: No such command 'juggle'; see nankeen --help\n"
+    assert capsys.readouterr().err == "nankeen: No such command 'juggle'; see `nankeen --help`\n"
 
 
 def test_without_words_the_commands_are_listed(
