@@ -24,12 +24,16 @@ class _Fault(NamedTuple):
 
 _Code = grpc.StatusCode
 _ALARM = "after making room: etcdctl compact, etcdctl defrag, etcdctl alarm disarm"
+_BUSY = "check that it runs, and how busy it is"
+_OUT_OF_TIME = "context deadline exceeded"
+"""What a member says, without a code of its own, when the others did not answer it in time."""
 _FAULTS = (
     _Fault(_Code.UNAVAILABLE, "no leader", "has no leader", "bring back enough of its members for a majority"),
     _Fault(_Code.UNAVAILABLE, "certificate", "does not pass for who it should be", "check the file of the CA"),
     _Fault(_Code.UNAVAILABLE, "handshake", "does not agree on TLS", "check whether it wants TLS, and of whom"),
     _Fault(_Code.UNAVAILABLE, "", "cannot be reached", "check its address, and that it runs"),
-    _Fault(_Code.DEADLINE_EXCEEDED, "", "does not answer", "check that it runs, and how busy it is"),
+    _Fault(_Code.DEADLINE_EXCEEDED, "", "does not answer", _BUSY),
+    _Fault(_Code.UNKNOWN, _OUT_OF_TIME, "does not answer", _BUSY),
     _Fault(_Code.RESOURCE_EXHAUSTED, "space exceeded", "has no space left", _ALARM),
     _Fault(_Code.RESOURCE_EXHAUSTED, "", "takes no more requests for now", "wait, or find who sends so many"),
     _Fault(_Code.PERMISSION_DENIED, "", "does not let us", "give the user's role read and write below the prefix"),
@@ -56,7 +60,7 @@ def fault(where: str, error: grpc.aio.AioRpcError) -> RegistryError:
 
 def may_answer_elsewhere(error: grpc.aio.AioRpcError) -> bool:
     """Whether it is worth asking another member."""
-    return error.code() in _ELSEWHERE
+    return error.code() in _ELSEWHERE or (error.code() is _Code.UNKNOWN and _OUT_OF_TIME in _details(error))
 
 
 def is_stale_token(error: grpc.aio.AioRpcError) -> bool:

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,10 +37,17 @@ def need_etcd() -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """One that was not given out before: whoever got it may not listen yet."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port not in _given:
+            _given.add(port)
+            return port
+
+
+_given: set[int] = set()
 
 
 @dataclass(slots=True)
@@ -55,9 +62,13 @@ class EtcdServer:
     """What it is run by, such as `ip netns exec`."""
     client_options: Sequence[str] = ()
     """Of etcdctl."""
+    name: str = "default"
+    members: Mapping[str, str] = field(default_factory=dict)
+    """The whole cluster: where each member hears its peers, by its name. Empty for one that is alone."""
     port: int = field(default_factory=free_port)
     _peer_port: int = field(default_factory=free_port)
     _process: subprocess.Popen[bytes] | None = None
+    _told: socket.socket | None = None
 
     @property
     def endpoint(self) -> str:
@@ -74,33 +85,46 @@ class EtcdServer:
 
     def start(self) -> None:
         """Returns when it is ready."""
+        self.launch()
+        self.await_ready()
+
+    def launch(self) -> None:
+        """Returns at once: of a cluster, no member is ready before most of them run."""
         places = (
+            f"--name={self.name}",
             f"--data-dir={self.data}",
             f"--listen-client-urls={self.endpoint}",
             f"--advertise-client-urls={self.endpoint}",
             f"--listen-peer-urls={self.peer}",
             f"--initial-advertise-peer-urls={self.peer}",
-            f"--initial-cluster=default={self.peer}",
+            f"--initial-cluster={self._cluster}",
         )
         ready = self.directory / "ready"
         ready.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, (self.directory / "log").open("ab") as log:
-            told.bind(str(ready))
+        self._told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._told.bind(str(ready))
+        with (self.directory / "log").open("ab") as log:
             environment = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": str(ready)}  # systemd's way, which etcd knows
             command = [*self.command, "etcd", *places, *_QUICK, *self.options]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-            self._await_ready(told)
 
-    def _await_ready(self, told: socket.socket) -> None:
+    def await_ready(self) -> None:
         assert self._process is not None
+        assert self._told is not None
         ended = os.pidfd_open(self._process.pid)
         try:
             poll = select.poll()
-            poll.register(told, select.POLLIN)
+            poll.register(self._told, select.POLLIN)
             poll.register(ended, select.POLLIN)
-            assert [descriptor for descriptor, _ in poll.poll(_PATIENCE)] == [told.fileno()], self.last_words
+            assert [descriptor for descriptor, _ in poll.poll(_PATIENCE)] == [self._told.fileno()], self.last_words
         finally:
             os.close(ended)
+            self._told.close()
+            self._told = None
+
+    @property
+    def _cluster(self) -> str:
+        return ",".join(f"{name}={peer}" for name, peer in (self.members or {self.name: self.peer}).items())
 
     @property
     def last_words(self) -> str:
@@ -116,6 +140,9 @@ class EtcdServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+        if self._told is not None:
+            self._told.close()
+            self._told = None
 
     @contextmanager
     def paused(self) -> Iterator[None]:
