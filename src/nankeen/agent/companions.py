@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from nankeen.agent.tunnel import DataPath
 from nankeen.backend import Backend, Node
@@ -53,10 +53,12 @@ class Companions:
             self._current.add(backend)
         return node
 
-    async def begin(self, backends: Iterable[Backend], node: Node) -> None:
-        """Makes ready what needs the lease: these are run from now on. Raises `KernelError` and `InputError`."""
+    async def begin(self, backends: Sequence[Backend], node: Node) -> None:
+        """Makes ready what needs the lease, in that order: these are run from now on. Raises `KernelError` and
+        `InputError`.
+        """
         self._current = set(backends)
-        for backend in self._current:
+        for backend in backends:
             await self._companions[backend].begin(node)
 
     async def receive(self, desired: State) -> None:

@@ -14,7 +14,7 @@ from nankeen.inspect.inet import INET, PMTUDISC_PROBE, Inet
 from nankeen.inspect.outcome import Refused, local_refusal
 from nankeen.inspect.party import Party
 from nankeen.kernel.namespace import Namespace, entered
-from nankeen.kernel.timestamps import ROOM, arrival, ask_for_times
+from nankeen.kernel.timestamps import SPACE, arrival, ask_for_times
 from nankeen.model.address import Family
 from nankeen.model.errors import KernelError
 
@@ -173,7 +173,7 @@ class Station:
     def _read_echoes(self) -> None:
         while True:
             try:
-                packet, control, _, address = self._raw.recvmsg(_READ, ROOM)
+                packet, control, _, address = self._raw.recvmsg(_READ, SPACE)
             except BlockingIOError:
                 return
             except OSError:

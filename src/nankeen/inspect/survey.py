@@ -8,7 +8,7 @@ from pathlib import Path
 from nankeen.inspect.party import Cluster, Kind, Party
 from nankeen.kernel.namespace import Namespace
 from nankeen.kernel.netlink.socket import NetlinkSocket
-from nankeen.kernel.observe import observe, observe_addresses
+from nankeen.kernel.observe import observe_addresses
 from nankeen.lab import Lab, LabNode, LabPod
 from nankeen.model.address import IPAddress, IPInterface
 from nankeen.model.errors import KernelError
@@ -45,12 +45,6 @@ def pod_party(pod: LabPod) -> Party:
     """A pod of a lab, as found."""
     state = _addresses_in(pod.namespaces.network)
     return found_party(pod.name, Kind.POD, pod.namespaces.network, _ips(pod.addresses), state, node=pod.node)
-
-
-def state_of(namespace: Path) -> State:
-    """What the kernel holds in a network namespace. Raises `KernelError`."""
-    with Namespace.open(namespace) as opened, NetlinkSocket(opened) as socket:
-        return observe(socket)
 
 
 def found_party(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 from nankeen.kernel.namespace import Namespace, entered
 from nankeen.kernel.ring import Direction, Frame
 from nankeen.kernel.tap import ETHERNET, attach, refusal
-from nankeen.kernel.timestamps import ROOM, arrival, ask_for_times
+from nankeen.kernel.timestamps import SPACE, arrival, ask_for_times
 from nankeen.model import bpf
 from nankeen.model.packet import LinkType
 
@@ -134,7 +134,7 @@ def _next(made: socket.socket) -> tuple[bytes, list[tuple[int, int, bytes]], int
     """What one call of recvmsg(2) brings; None where nothing waits."""
     while True:
         try:
-            return made.recvmsg(_LARGEST, ROOM)
+            return made.recvmsg(_LARGEST, SPACE)
         except BlockingIOError:
             return None
         except UnicodeDecodeError:  # Python does not take its device's name: that frame is lost

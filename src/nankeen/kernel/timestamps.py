@@ -9,7 +9,7 @@ from collections.abc import Iterable
 _SO_TIMESTAMPNS = 35
 """And SCM_TIMESTAMPNS (asm-generic/socket.h)."""
 _TIMESPEC = struct.Struct("@ll")
-ROOM = socket.CMSG_SPACE(_TIMESPEC.size)
+SPACE = socket.CMSG_SPACE(_TIMESPEC.size)
 """Octets that recvmsg(2) needs for it."""
 
 

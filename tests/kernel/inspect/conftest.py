@@ -11,8 +11,10 @@ from ipaddress import ip_address
 import pytest
 
 from nankeen.inspect.party import Cluster, Kind, Party
-from nankeen.inspect.survey import found_party, state_of
+from nankeen.inspect.survey import found_party
 from nankeen.kernel import namespace
+from nankeen.kernel.netlink.socket import NetlinkSocket
+from nankeen.kernel.observe import observe
 from nankeen.kernel.syscalls import CAP_SYS_ADMIN, has_capability
 from nankeen.model.address import IPAddress
 
@@ -55,7 +57,8 @@ class HandMadeNetwork:
 
     def _party(self, name: str, kind: Kind, given: Sequence[IPAddress]) -> Party:
         path = namespace.NAMED / (self.prefix + name)
-        return found_party(name, kind, path, given, state_of(path))
+        with namespace.Namespace.open(path) as there, NetlinkSocket(there) as socket:
+            return found_party(name, kind, path, given, observe(socket))
 
     def build(self) -> None:
         for member in (*NODES, *PODS):
